@@ -1,0 +1,331 @@
+// Package basebackup copies a running PostgreSQL cluster over the replication
+// protocol, and beside the copy keeps the write-ahead log that makes it
+// consistent:
+//
+//	result, err := basebackup.Run(ctx, config, basebackup.Options{Directory: "/srv/standby"})
+//
+// What Run guarantees: when it returns without an error, the directory holds a
+// whole cluster, durable (unless Options.NoSync), whose files agree with the
+// server's manifest (release 13 and later), with all WAL up to the end of the
+// backup. When it returns an error, what it made is removed (unless
+// Options.NoClean). When the process is killed, the directory has neither
+// backup_manifest nor global/pg_control, and no server starts in it.
+package basebackup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/pgbraid/pgbraid/basebackup/manifest"
+	"github.com/pgbraid/pgbraid/internal/durable"
+	"github.com/pgbraid/pgbraid/internal/replconn"
+	"github.com/pgbraid/pgbraid/logstream"
+	"github.com/pgbraid/pgbraid/tarx"
+	"golang.org/x/sync/errgroup"
+)
+
+// Result tells what a run made.
+type Result struct {
+	Directory        string
+	SystemIdentifier uint64
+	ServerVersion    int // such as 150018 for 15.18
+	Start, End       logstream.Position
+	WALDirectory     string // where pg_wal leads to, "" if nowhere
+	Tablespaces      []*Tablespace
+	Bytes            int64 // of archives, as received
+	WALBytes         int64 // of log, as received
+	Slot             string
+	Duration         time.Duration
+}
+
+// Directories are all directories that hold something of the cluster: the data
+// directory, the WAL directory and those of tablespaces.
+func (r *Result) Directories() []string {
+	dirs := []string{r.Directory}
+	if r.WALDirectory != "" {
+		dirs = append(dirs, r.WALDirectory)
+	}
+	for _, t := range r.Tablespaces {
+		if !t.base() && !t.inPlace() {
+			dirs = append(dirs, t.Path)
+		}
+	}
+	return dirs
+}
+
+// backup is one run.
+type backup struct {
+	config  *pgconn.Config
+	options Options
+	log     *slog.Logger
+	started time.Time
+
+	conn     *replconn.Conn
+	server   server
+	targets  []*target
+	walDir   string
+	receiver *logstream.Receiver
+
+	tablespaces []*Tablespace
+	start, end  logstream.Position
+	sink        *dirSink
+	checker     *manifest.Checker
+
+	// What the progress is made of.
+	reporter *reporter
+	received atomic.Int64 // bytes of archives
+	total    atomic.Int64 // the same, as the server estimates it
+	begun    atomic.Int32 // archives
+	count    atomic.Int32 // tablespaces, the data directory among them
+	follower atomic.Pointer[logstream.Receiver]
+}
+
+// Run makes o.Directory a copy of the cluster that config leads to, ready to
+// be started as its standby. config must be one of a physical replication
+// connection (runtime parameter replication=true).
+//
+// Errors that a caller may look for with errors.As: *NotEmptyError,
+// *logstream.WALMissingError, *manifest.MismatchError, *pgconn.PgError. The
+// end of ctx gives its cause.
+func Run(ctx context.Context, config *pgconn.Config, o Options) (_ *Result, err error) {
+	if err := o.complete(); err != nil {
+		return nil, err
+	}
+	b := &backup{config: config, options: o, log: o.Logger, started: time.Now()}
+	if err := b.checkTargets(); err != nil {
+		return nil, err
+	}
+	stopReporting := b.reportProgress()
+	defer stopReporting()
+	defer func() {
+		if b.conn != nil {
+			_ = b.conn.Close() // nothing is expected of it any more
+		}
+		if err != nil {
+			b.undo()
+		}
+	}()
+
+	if err := b.connect(ctx); err != nil {
+		return nil, err
+	}
+	if err := b.makeTargets(); err != nil {
+		return nil, err
+	}
+	if err := b.prepareLog(ctx); err != nil {
+		return nil, err
+	}
+	if err := b.begin(ctx); err != nil {
+		b.receiver.Close()
+		return nil, err
+	}
+	if err := b.receive(ctx); err != nil {
+		return nil, err
+	}
+	if err := b.finish(ctx); err != nil {
+		return nil, err
+	}
+	b.setPhase(phaseDone)
+	return b.result(), nil
+}
+
+// begin sends BASE_BACKUP and reads up to where the archives begin. The first
+// answer comes when the server has made its checkpoint.
+func (b *backup) begin(ctx context.Context) error {
+	defer b.conn.Watch(ctx)()
+	b.setPhase(phaseCheckpoint)
+	b.log.Debug("initiating base backup, waiting for checkpoint to complete")
+	if err := b.conn.Send(command(b.server.version, &b.options)); err != nil {
+		return err
+	}
+	result, err := b.conn.ReadResult()
+	if err != nil {
+		if ctx.Err() != nil {
+			b.cancel()
+		}
+		return fmt.Errorf("initiating base backup: %w", err)
+	}
+	if b.start, err = readPosition(result); err != nil {
+		return fmt.Errorf("start position: %w", err)
+	}
+	b.log.Debug("checkpoint completed", "start", b.start.LSN.String(), "timeline", b.start.Timeline)
+	if result, err = b.conn.ReadResult(); err != nil {
+		return fmt.Errorf("list of tablespaces: %w", err)
+	}
+	if b.tablespaces, err = readTablespaces(result); err != nil {
+		return fmt.Errorf("list of tablespaces: %w", err)
+	}
+	if err := place(b.tablespaces, b.options.Directory, b.options.Tablespaces); err != nil {
+		return err
+	}
+	for _, t := range b.tablespaces {
+		b.total.Add(t.Size)
+	}
+	b.count.Store(int32(len(b.tablespaces)))
+	return b.makeTablespaceTargets()
+}
+
+// cancelTimeout is how long asking the server to end the command may take.
+const cancelTimeout = 3 * time.Second
+
+// cancel tells a server that is making its checkpoint that nobody waits for it.
+func (b *backup) cancel() {
+	ctx, done := context.WithTimeout(context.Background(), cancelTimeout)
+	defer done()
+	if err := b.conn.Cancel(ctx); err != nil {
+		b.log.Debug("could not cancel the command on the server", "error", err)
+	}
+}
+
+// receive takes the archives, and beside them the log from the start position
+// to the end position that comes behind the archives. A failure of either ends
+// the other.
+func (b *backup) receive(ctx context.Context) error {
+	sink, err := b.newSink()
+	if err != nil {
+		b.receiver.Close()
+		return err
+	}
+	b.sink = sink
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := b.receiver.Run(ctx, b.start); err != nil {
+			return fmt.Errorf("log stream: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		if err := b.receiveBase(ctx); err != nil {
+			return fmt.Errorf("base backup: %w", err)
+		}
+		b.setPhase(phaseLog)
+		b.receiver.StopAt(b.end)
+		return nil
+	})
+	err = group.Wait()
+	if e := sink.close(); err == nil {
+		err = e
+	}
+	return err
+}
+
+// receiveBase reads the archives, the manifest and the end position.
+func (b *backup) receiveBase(ctx context.Context) error {
+	defer b.conn.Watch(ctx)()
+	b.setPhase(phaseCopy)
+	if err := receiveArchives(b.conn, b.tablespaces, &countingSink{b.sink, &b.begun}); err != nil {
+		return err
+	}
+	if err := b.sink.endManifest(); err != nil {
+		return err
+	}
+	result, err := b.conn.ReadResult()
+	if err != nil {
+		return err
+	}
+	if b.end, err = readPosition(result); err != nil {
+		return fmt.Errorf("end position: %w", err)
+	}
+	b.log.Debug("write-ahead log end point", "end", b.end.LSN.String(), "timeline", b.end.Timeline)
+	// The server reports pages with wrong checksums last of all.
+	return b.conn.Drain()
+}
+
+func (b *backup) newSink() (*dirSink, error) {
+	walRoot, err := os.OpenRoot(b.walDir)
+	if err != nil {
+		return nil, err
+	}
+	s := &dirSink{
+		log:         b.log,
+		directory:   b.options.Directory,
+		fileMode:    b.server.fileMode,
+		tablespaces: b.tablespaces,
+		made:        map[string]bool{},
+		walRoot:     walRoot,
+		writer:      durable.NewWriter(!b.options.NoSync),
+		syncer:      durable.NewSyncer(b.options.NoSync),
+		parser:      tarx.NewParser(nil),
+		received:    &b.received,
+	}
+	for _, name := range b.madeDirs() {
+		s.made[name] = true
+	}
+	if hasManifest(b.server.version) {
+		b.checker = manifest.NewChecker(b.options.checksums)
+		s.checker = b.checker
+		s.checksum = b.options.checksums.New()
+	}
+	return s, nil
+}
+
+// result sums the run up.
+func (b *backup) result() *Result {
+	return &Result{
+		Directory:        b.options.Directory,
+		SystemIdentifier: b.server.system,
+		ServerVersion:    b.server.version,
+		Start:            b.start,
+		End:              b.end,
+		WALDirectory:     b.options.WALDirectory,
+		Tablespaces:      b.tablespaces,
+		Bytes:            b.received.Load(),
+		WALBytes:         b.receiver.Status().Received,
+		Slot:             b.options.Slot,
+		Duration:         time.Since(b.started),
+	}
+}
+
+// undoTimeout is how long dropping a slot may take after a failure.
+const undoTimeout = 10 * time.Second
+
+// undo takes back what a failed run made: the slot on the server and the files
+// here.
+func (b *backup) undo() {
+	if b.receiver != nil && b.receiver.SlotCreated() {
+		ctx, done := context.WithTimeout(context.Background(), undoTimeout)
+		defer done()
+		if err := b.dropSlot(ctx); err != nil {
+			b.log.Warn("the replication slot that was created could not be dropped; it holds back WAL on the server until it is",
+				"slot", b.options.Slot, "error", err)
+		}
+	}
+	for i := len(b.targets) - 1; i >= 0; i-- {
+		t := b.targets[i]
+		if b.options.NoClean {
+			b.log.Warn("not removed at user's request", "directory", t.path)
+			continue
+		}
+		if err := t.remove(); err != nil {
+			b.log.Error("could not be removed", "directory", t.path, "error", err)
+		}
+	}
+}
+
+func (b *backup) dropSlot(ctx context.Context) error {
+	c, err := replconn.Connect(ctx, b.config)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }() // nothing is expected of it any more
+	// The walsender that streamed from it may take a moment to notice that
+	// it lost its client.
+	for {
+		err = logstream.DropSlot(ctx, c, b.options.Slot)
+		pg := (*pgconn.PgError)(nil)
+		if !errors.As(err, &pg) || pg.Code != "55006" {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}

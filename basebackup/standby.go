@@ -1,0 +1,76 @@
+package basebackup
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// writeStandbyFiles makes the data directory one of a standby that streams
+// from the server it was copied from, as pg_basebackup --write-recovery-conf
+// does (PROTOCOL.md 3): settings are appended to postgresql.auto.conf beside
+// standby.signal, or make up recovery.conf before release 12.
+func writeStandbyFiles(root *os.Root, version int, mode fs.FileMode, settings string, sync bool) error {
+	if version < 120000 {
+		return writeConfig(root, "recovery.conf", "standby_mode = 'on'\n"+settings, os.O_TRUNC, mode, sync)
+	}
+	if err := writeConfig(root, "postgresql.auto.conf", settings, os.O_APPEND, mode, sync); err != nil {
+		return err
+	}
+	// The source has one itself if it is a standby.
+	return writeConfig(root, "standby.signal", "", os.O_TRUNC, mode, sync)
+}
+
+func writeConfig(root *os.Root, name, text string, how int, mode fs.FileMode, sync bool) error {
+	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|how, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if err == nil && sync {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// standbySettings is the text of the settings, for a connection string and the
+// name of a permanent slot or "".
+func standbySettings(conninfo, slot string) string {
+	text := "primary_conninfo = " + quoteSetting(conninfo) + "\n"
+	if slot != "" {
+		text += "primary_slot_name = " + quoteSetting(slot) + "\n"
+	}
+	return text
+}
+
+// quoteSetting quotes a value for postgresql.conf: in single quotes, with
+// single quotes and backslashes doubled.
+func quoteSetting(value string) string {
+	return "'" + strings.NewReplacer("'", "''", `\`, `\\`).Replace(value) + "'"
+}
+
+// connInfo describes where config leads to as libpq wants it: hosts, ports and
+// user. The password stays out, and so does what a pgconn.Config cannot tell
+// of the text that it was made from, such as sslmode: who needs these gives
+// Options.PrimaryConnInfo.
+func connInfo(config *pgconn.Config) string {
+	hosts, ports := []string{config.Host}, []string{strconv.Itoa(int(config.Port))}
+	for _, f := range config.Fallbacks {
+		port := strconv.Itoa(int(f.Port))
+		// Each host stands there once for every way TLS may be used.
+		if last := len(hosts) - 1; f.Host != hosts[last] || port != ports[last] {
+			hosts, ports = append(hosts, f.Host), append(ports, port)
+		}
+	}
+	return fmt.Sprintf("user=%s host=%s port=%s", quoteConnInfo(config.User),
+		quoteConnInfo(strings.Join(hosts, ",")), strings.Join(ports, ","))
+}
+
+func quoteConnInfo(value string) string {
+	return "'" + strings.NewReplacer("'", `\'`, `\`, `\\`).Replace(value) + "'"
+}

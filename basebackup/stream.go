@@ -1,0 +1,80 @@
+package basebackup
+
+import (
+	"fmt"
+
+	"github.com/pgbraid/pgbraid/internal/replconn"
+)
+
+// archiveSink takes what BASE_BACKUP sends, whatever form it has on the wire.
+// Slices are valid only during the call.
+type archiveSink interface {
+	beginArchive(t *Tablespace) error
+	archiveData(p []byte) error
+	endArchive() error
+	manifestData(p []byte) error
+}
+
+// receiveArchives hands the archives and the manifest to the sink. Behind it
+// the end position comes next on the connection.
+func receiveArchives(c *replconn.Conn, tablespaces []*Tablespace, sink archiveSink) error {
+	if c.ServerVersion() >= 150000 {
+		return receiveFramed(c, tablespaces, sink)
+	}
+	return receiveLegacy(c, tablespaces, sink)
+}
+
+// expectCopyOut reads the beginning of a COPY.
+func expectCopyOut(c *replconn.Conn) error {
+	kind, _, err := c.Receive()
+	if err != nil {
+		return err
+	}
+	if kind != replconn.CopyOutResponse {
+		return replconn.Unexpected(kind, "waiting for an archive")
+	}
+	return nil
+}
+
+// receiveLegacy reads the form that servers up to release 14 send: a COPY of
+// bare tar data for each tablespace in the order of the list, then one for the
+// manifest where there is one (PROTOCOL.md 2.2, 4b).
+func receiveLegacy(c *replconn.Conn, tablespaces []*Tablespace, sink archiveSink) error {
+	for _, t := range tablespaces {
+		if err := sink.beginArchive(t); err != nil {
+			return err
+		}
+		if err := receiveCopy(c, sink.archiveData); err != nil {
+			return fmt.Errorf("%s: %w", t.archive(), err)
+		}
+		if err := sink.endArchive(); err != nil {
+			return err
+		}
+	}
+	if !hasManifest(c.ServerVersion()) {
+		return nil
+	}
+	return receiveCopy(c, sink.manifestData)
+}
+
+func receiveCopy(c *replconn.Conn, data func([]byte) error) error {
+	if err := expectCopyOut(c); err != nil {
+		return err
+	}
+	for {
+		kind, body, err := c.Receive()
+		if err != nil {
+			return err
+		}
+		switch kind {
+		case replconn.CopyData:
+			if err := data(body); err != nil {
+				return err
+			}
+		case replconn.CopyDone:
+			return nil
+		default:
+			return replconn.Unexpected(kind, "receiving an archive")
+		}
+	}
+}

@@ -1,0 +1,108 @@
+// Package cli is pgbraid's command line: it parses, runs, shows what happens,
+// and turns errors into messages, hints and exit codes.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+
+	"github.com/alecthomas/kong"
+)
+
+const description = `pgbraid copies PostgreSQL clusters over the replication protocol, with the write-ahead log streamed beside the copy.`
+
+// commands are what pgbraid can do. The help option has no short form: -h is
+// the host, as in PostgreSQL's own tools.
+type commands struct {
+	Help    helpOption    `help:"Show this help."`
+	Version versionOption `short:"V" help:"Show the version."`
+
+	Clone cloneCommand `cmd:"" help:"Make a directory a running cluster's standby."`
+}
+
+// Main runs the command line args (without the program's name) and returns the
+// exit code.
+func Main(args []string) int {
+	ctx, stop := watchSignals(context.Background())
+	defer stop()
+	err := run(ctx, args, os.Stdout, os.Stderr)
+	if err != nil && !errors.Is(err, errShown) {
+		report(os.Stderr, err)
+		return exitCode(err)
+	}
+	return ExitDone
+}
+
+// streams are where a command writes to.
+type streams struct{ out, err io.Writer }
+
+func run(ctx context.Context, args []string, out, errOut io.Writer) error {
+	parser, err := kong.New(&commands{},
+		kong.Name("pgbraid"),
+		kong.Description(description),
+		kong.NoDefaultHelp(),
+		kong.Writers(out, errOut),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		kong.ExplicitGroups(helpGroups),
+	)
+	if err != nil {
+		return err
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	chosen, err := parser.Parse(args)
+	if errors.Is(err, errShown) {
+		return err
+	}
+	if err != nil {
+		return &usageError{err}
+	}
+	chosen.BindTo(ctx, (*context.Context)(nil))
+	return chosen.Run(&streams{out, errOut})
+}
+
+// errShown ends a run that was only to show something.
+var errShown = errors.New("shown")
+
+type helpOption bool
+
+// BeforeReset shows the help before anything else is looked at.
+func (helpOption) BeforeReset(c *kong.Context) error {
+	if err := c.PrintUsage(false); err != nil {
+		return err
+	}
+	return errShown
+}
+
+type versionOption bool
+
+// BeforeReset shows the version before anything else is looked at.
+func (versionOption) BeforeReset(k *kong.Kong) error {
+	fmt.Fprintln(k.Stdout, "pgbraid", version())
+	return errShown
+}
+
+// Version is set by the linker in releases.
+var Version string
+
+func version() string {
+	if Version != "" {
+		return Version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
+var helpGroups = []kong.Group{
+	{Key: "output", Title: "Where to and what:"},
+	{Key: "general", Title: "How:"},
+	{Key: "connection", Title: "Connection:", Description: "As with libpq's tools. The PG* environment, service and pass files are used."},
+	{Key: "show", Title: "What is shown:"},
+}

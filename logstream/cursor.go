@@ -1,0 +1,85 @@
+package logstream
+
+import "fmt"
+
+// cursor is where the stream stands: it writes WAL into a Store's segments in
+// order, and hands them to the flusher as they end.
+type cursor struct {
+	store   Store
+	size    SegmentSize
+	flush   *flusher
+	pos     Position // of the next byte
+	segment Segment  // the open one, or nil
+}
+
+// write takes WAL that begins at the LSN start, which must be where the stream
+// stands. The bytes may go over the end of a segment.
+func (c *cursor) write(start LSN, data []byte) error {
+	if start != c.pos.LSN {
+		return fmt.Errorf("got WAL data at %s, expected %s", start, c.pos.LSN)
+	}
+	for len(data) > 0 {
+		if c.segment == nil {
+			if err := c.open(); err != nil {
+				return err
+			}
+		}
+		offset := c.size.Offset(c.pos.LSN)
+		n := min(len(data), int(uint32(c.size)-offset))
+		if _, err := c.segment.WriteAt(data[:n], int64(offset)); err != nil {
+			return &StoreError{Err: err}
+		}
+		c.pos.LSN += LSN(n)
+		data = data[n:]
+		if c.size.Offset(c.pos.LSN) == 0 {
+			if err := c.end(flushSeal); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *cursor) open() error {
+	if offset := c.size.Offset(c.pos.LSN); offset != 0 {
+		return fmt.Errorf("got WAL data at %s with no segment open, expected the start of one", c.pos.LSN)
+	}
+	segment, err := c.store.OpenSegment(c.pos.Timeline, c.size.Segment(c.pos.LSN))
+	if err != nil {
+		return &StoreError{Err: err}
+	}
+	c.segment = segment
+	return nil
+}
+
+// sync asks for what was written so far to become durable.
+func (c *cursor) sync() error {
+	if c.segment == nil {
+		return nil
+	}
+	return c.flush.sync(c.segment, c.pos)
+}
+
+// end hands the open segment, if there is one, to the flusher.
+func (c *cursor) end(kind flushKind) error {
+	if c.segment == nil {
+		return nil
+	}
+	segment := c.segment
+	c.segment = nil
+	if err := c.flush.add(flushJob{kind, segment, c.pos}); err != nil {
+		_ = segment.Leave() // the flusher's own error is the cause
+		return err
+	}
+	return nil
+}
+
+// moveTo leaves the open segment as it is and goes on at the start of the
+// segment of another position.
+func (c *cursor) moveTo(p Position) error {
+	if err := c.end(flushLeave); err != nil {
+		return err
+	}
+	c.pos = Position{p.Timeline, c.size.Floor(p.LSN)}
+	return c.flush.add(flushJob{kind: flushMove, upTo: c.pos})
+}

@@ -1,0 +1,83 @@
+package logstream
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/pgbraid/pgbraid/internal/replconn"
+)
+
+// StoreError says that the WAL could not be kept: the disk is full, or failed.
+type StoreError struct{ Err error }
+
+func (e *StoreError) Error() string { return "keeping WAL: " + e.Err.Error() }
+func (e *StoreError) Unwrap() error { return e.Err }
+
+// WALMissingError says that the server no longer has WAL that is needed.
+type WALMissingError struct {
+	Segment  string // the file name of the first segment that is missing
+	Position Position
+	Err      error // what the server said
+}
+
+func (e *WALMissingError) Error() string {
+	return fmt.Sprintf("server no longer has WAL segment %s, needed from %s: %v", e.Segment, e.Position, e.Err)
+}
+func (e *WALMissingError) Unwrap() error { return e.Err }
+
+// Hint is advice for the person who sees the error.
+func (e *WALMissingError) Hint() string {
+	return "Stream from a replication slot, or raise wal_keep_size (wal_keep_segments before release 13) or max_slot_wal_keep_size on the server."
+}
+
+// SystemMismatchError says that a connection leads to another cluster.
+type SystemMismatchError struct{ Want, Got uint64 }
+
+func (e *SystemMismatchError) Error() string {
+	return fmt.Sprintf("server has system identifier %d, want %d: this is another cluster", e.Got, e.Want)
+}
+
+// TimelineError says that the server's history does not hold the position
+// that the stream has to go on from.
+type TimelineError struct {
+	Position Position   // where the stream stands
+	Server   TimelineID // the server's timeline
+	Fork     LSN        // where the server's history left the stream's timeline; 0: it never was on it
+}
+
+func (e *TimelineError) Error() string {
+	switch {
+	case e.Server < e.Position.Timeline:
+		return fmt.Sprintf("timeline %d is not present in the server, which is on timeline %d", e.Position.Timeline, e.Server)
+	case e.Fork == 0:
+		return fmt.Sprintf("timeline %d is not in the history of the server, which is on timeline %d", e.Position.Timeline, e.Server)
+	default:
+		return fmt.Sprintf("WAL up to %s was received, but the server left timeline %d at %s: it never had the rest",
+			e.Position, e.Position.Timeline, e.Fork)
+	}
+}
+
+// ErrTerminatedEarly says that the server ended the stream, as it does when it
+// is shut down, before the position that was waited for.
+var ErrTerminatedEarly = errors.New("replication stream was terminated before the stop point")
+
+// permanent tells whether trying again can only give the same error.
+func permanent(err error) bool {
+	var (
+		store    *StoreError
+		missing  *WALMissingError
+		system   *SystemMismatchError
+		timeline *TimelineError
+	)
+	if errors.As(err, &store) || errors.As(err, &missing) || errors.As(err, &system) || errors.As(err, &timeline) {
+		return true
+	}
+	if errors.Is(err, replconn.ErrMalformed) {
+		return true
+	}
+	switch sqlstate(err) {
+	case sqlstateUndefinedObject, sqlstateInvalidated, sqlstateDuplicateObject:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,120 @@
+package logstream
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/pgbraid/pgbraid/internal/replconn"
+)
+
+// feedback tells the server how far the log is written and durable. It runs in
+// a goroutine of its own, so that the server gets its answers also while the
+// disk stalls and the stream with it. What is reported, and when
+// (PROTOCOL.md 5.2):
+//
+//   - every status interval;
+//   - at once when the server asks for a reply, with what is known then, and
+//     again when what was written by then is durable, which the server's
+//     shutdown waits for;
+//   - with synchronous after each flush;
+//   - while a write to the store takes long, often enough for the server's
+//     wal_sender_timeout, whatever the status interval.
+//
+// The flush position is reported only where somebody relies on it, a slot or a
+// synchronous primary: a client that reports one is a candidate for
+// synchronous_standby_names.
+type feedback struct {
+	conn        *replconn.Conn
+	position    func() (written, durable LSN)
+	interval    time.Duration // 0: not without being asked
+	timeout     time.Duration // wal_sender_timeout, 0: none
+	reportFlush bool
+	synchronous bool
+
+	now chan struct{} // send one as soon as possible
+	// busySince is when the stream's goroutine went into the store, in
+	// nanoseconds since 1970, 0 while it is not there.
+	busySince atomic.Int64
+	// owed is the LSN that the server waits to be told durable, 0 for none.
+	owed atomic.Uint64
+}
+
+// idleTick is how often a feedback without an interval and a timeout looks.
+const idleTick = time.Minute
+
+func (f *feedback) run(ctx context.Context) {
+	tick := idleTick
+	if f.interval > 0 {
+		tick = f.interval
+	}
+	if f.timeout > 0 {
+		tick = min(tick, f.timeout/4)
+	}
+	ticker := time.NewTicker(max(tick, time.Millisecond))
+	defer ticker.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.now:
+		case at := <-ticker.C:
+			// Half a tick of slack: a ticker is not exact, and an interval
+			// must not become two.
+			due := f.interval > 0 && at.Sub(last) >= f.interval-tick/2
+			if !due && !f.stalled(at, tick) {
+				continue
+			}
+		}
+		last = time.Now()
+		if f.send() != nil {
+			return // the reading side meets the same end and reports it
+		}
+	}
+}
+
+func (f *feedback) stalled(at time.Time, tick time.Duration) bool {
+	since := f.busySince.Load()
+	return since != 0 && at.UnixNano()-since >= int64(tick/2)
+}
+
+func (f *feedback) send() error {
+	s := status{at: time.Now()}
+	written, durable := f.position()
+	s.written = written
+	if f.reportFlush {
+		s.flushed = durable
+	}
+	var buf [statusSize]byte
+	return f.conn.SendCopyData(appendStatus(buf[:0], s))
+}
+
+// request sends a status soon. It never waits.
+func (f *feedback) request() {
+	select {
+	case f.now <- struct{}{}:
+	default: // one is on its way, and will report what is known then
+	}
+}
+
+// asked is called when the server wants a reply: it gets one now, and one more
+// when everything written so far is durable.
+func (f *feedback) asked() {
+	if f.reportFlush {
+		written, _ := f.position()
+		f.owed.Store(uint64(written))
+	}
+	f.request()
+}
+
+// flushed is called after the durable position moved.
+func (f *feedback) flushed() {
+	_, durable := f.position()
+	if owed := f.owed.Load(); owed != 0 && uint64(durable) >= owed {
+		f.owed.CompareAndSwap(owed, 0)
+		f.request()
+	} else if f.synchronous {
+		f.request()
+	}
+}

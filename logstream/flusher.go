@@ -1,0 +1,156 @@
+package logstream
+
+import "sync"
+
+// flusher makes WAL durable beside the stream: it seals full segments and
+// syncs the open one when asked to, in the order of the log, in one goroutine
+// of its own. After its first error it does nothing more: what was to become
+// durable then is not, and the durable position stays where it was.
+type flusher struct {
+	mu      sync.Mutex
+	changed sync.Cond // jobs, busy, err or closed changed
+	jobs    []flushJob
+	busy    bool
+	closed  bool
+	err     error
+	durable Position
+
+	// advanced is called, without the lock, after the durable position moved
+	// or a job failed.
+	advanced func()
+	done     chan struct{}
+}
+
+type flushKind int
+
+const (
+	flushSync   flushKind = iota // the open segment, which stays open
+	flushSeal                    // a full segment
+	flushFinish                  // the last segment, at the stop position
+	flushLeave                   // a segment that stays partial
+	flushMove                    // no segment: the stream goes on elsewhere
+)
+
+type flushJob struct {
+	kind    flushKind
+	segment Segment
+	upTo    Position // what is durable once the job is done
+}
+
+// maxFlushJobs is how many jobs may wait before the stream does: a disk that
+// is slower than the network must not gather open files without end.
+const maxFlushJobs = 16
+
+func newFlusher(start Position, advanced func()) *flusher {
+	f := &flusher{durable: start, advanced: advanced, done: make(chan struct{})}
+	f.changed.L = &f.mu
+	go f.run()
+	return f
+}
+
+// add queues a job. It waits while too many are queued. The error is that of
+// an earlier job; the segment is left as it is then.
+func (f *flusher) add(job flushJob) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for len(f.jobs) >= maxFlushJobs && f.err == nil {
+		f.changed.Wait()
+	}
+	if f.err != nil {
+		return f.err
+	}
+	f.jobs = append(f.jobs, job)
+	f.changed.Broadcast()
+	return nil
+}
+
+// sync asks for the open segment to be synced up to a position. Requests that
+// wait behind each other become one.
+func (f *flusher) sync(segment Segment, upTo Position) error {
+	f.mu.Lock()
+	if n := len(f.jobs); n > 0 && f.jobs[n-1].kind == flushSync {
+		f.jobs[n-1].upTo = upTo
+		defer f.mu.Unlock()
+		return f.err
+	}
+	f.mu.Unlock()
+	return f.add(flushJob{flushSync, segment, upTo})
+}
+
+// drain waits until every job is done.
+func (f *flusher) drain() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for (len(f.jobs) > 0 || f.busy) && f.err == nil {
+		f.changed.Wait()
+	}
+	return f.err
+}
+
+// position is up to where the log is durable.
+func (f *flusher) position() Position {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.durable
+}
+
+// close ends the goroutine after the jobs that are queued.
+func (f *flusher) close() error {
+	f.mu.Lock()
+	f.closed = true
+	f.changed.Broadcast()
+	f.mu.Unlock()
+	<-f.done
+	return f.err
+}
+
+func (f *flusher) run() {
+	defer close(f.done)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for {
+		for len(f.jobs) == 0 && !f.closed {
+			f.changed.Wait()
+		}
+		if len(f.jobs) == 0 {
+			return
+		}
+		job := f.jobs[0]
+		f.jobs = f.jobs[1:]
+		failed := f.err
+		f.busy = true
+		f.mu.Unlock()
+
+		err := job.do(failed != nil)
+		f.mu.Lock()
+		f.busy = false
+		switch {
+		case err != nil && f.err == nil:
+			f.err = &StoreError{Err: err}
+		case f.err == nil:
+			f.durable = job.upTo
+		}
+		f.changed.Broadcast()
+		f.mu.Unlock()
+		f.advanced()
+		f.mu.Lock()
+	}
+}
+
+// do carries the job out. After a failure only the file is let go.
+func (j flushJob) do(failed bool) error {
+	switch {
+	case j.kind == flushMove:
+		return nil
+	case j.kind == flushSync && failed:
+		return nil
+	case j.kind == flushSync:
+		return j.segment.Sync()
+	case failed || j.kind == flushLeave:
+		return j.segment.Leave()
+	case j.kind == flushFinish:
+		return j.segment.Finish()
+	default:
+		return j.segment.Seal()
+	}
+}

@@ -1,0 +1,267 @@
+package logstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/pgbraid/pgbraid/internal/replconn"
+)
+
+// Options of a Receiver.
+type Options struct {
+	// SystemIdentifier of the cluster whose log is wanted; 0 accepts that of
+	// the first connection. Every later connection must lead to the same.
+	SystemIdentifier uint64
+	// SegmentSize is the cluster's WAL segment size.
+	SegmentSize SegmentSize
+	// Store keeps the WAL.
+	Store Store
+	// Slot to stream from; the zero value is none.
+	Slot Slot
+	// StatusInterval is how often the server is told the position, without
+	// being asked. 0 is never.
+	StatusInterval time.Duration
+	// Synchronous flushes whenever nothing more waits on the connection, and
+	// reports it at once.
+	Synchronous bool
+	// GiveUpAfter is how long the Receiver tries to get the stream back
+	// before it fails: 0 is for ever, less than 0 not at all.
+	GiveUpAfter time.Duration
+	// Logger gets what happens; nil discards it.
+	Logger *slog.Logger
+}
+
+// Receiver keeps a server's write-ahead log in a Store. It begins at a
+// position, follows every timeline switch, and survives lost connections: it
+// goes on from the last byte that it wrote.
+//
+// Prepare and Run are called from one goroutine; StopAt and Status may be
+// called from any.
+type Receiver struct {
+	config  *pgconn.Config
+	options Options
+	log     *slog.Logger
+
+	conn      *replconn.Conn
+	connected bool // at least once
+	server    identity
+	slot      string // what this connection streams from; "" for none
+	slotReady bool   // on this connection
+	created   bool   // the permanent slot was made by this Receiver
+
+	cursor   *cursor
+	flush    *flusher
+	feedback *feedback
+
+	lastProgress time.Time
+	pauses       int // since the last progress
+	failure      error
+
+	mu     sync.Mutex
+	active *replconn.Conn // the one that StopAt interrupts
+	stop   *Position
+	status Status
+}
+
+// Status is a Receiver's state at one moment.
+type Status struct {
+	State     State
+	Written   Position // end of what was received
+	Durable   Position // end of what is durable
+	ServerEnd LSN      // end of the server's WAL, as it last said; 0 unknown
+	Received  int64    // bytes of WAL
+	Lost      int      // connections lost
+	Switches  int      // timelines passed
+	LastError error    // what the last connection was lost by, nil if none was
+}
+
+// State of a Receiver. receiver_states.go says what leads from one to another.
+type State string
+
+// The states.
+const (
+	Connecting  State = "connecting"
+	Identifying State = "identifying"
+	Streaming   State = "streaming"
+	TimelineEnd State = "timeline end"
+	Waiting     State = "waiting"
+	Stopped     State = "stopped"
+)
+
+// NewReceiver makes a Receiver. config must be one of a physical replication
+// connection (runtime parameter replication=true); see pgconn.ParseConfig.
+func NewReceiver(config *pgconn.Config, o Options) *Receiver {
+	log := o.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Receiver{config: config, options: o, log: log, status: Status{State: Connecting}}
+}
+
+// Prepare makes the connection and the slot before the start position is
+// known, so that what would refuse the stream does so at once, and WAL is
+// kept from this moment on. Run uses the connection. Calling Prepare is not
+// required.
+func (r *Receiver) Prepare(ctx context.Context) error {
+	if err := r.connect(ctx); err != nil {
+		return err
+	}
+	if err := r.identify(ctx); err != nil {
+		r.disconnect()
+		return err
+	}
+	return nil
+}
+
+// SlotCreated tells whether the Receiver made a permanent slot.
+func (r *Receiver) SlotCreated() bool { return r.created }
+
+// Close ends the connection that Prepare made, where Run was not called.
+func (r *Receiver) Close() { r.disconnect() }
+
+// StopAt sets the position to stop at: Run returns once the log is kept up to
+// it, on its timeline or a later one.
+func (r *Receiver) StopAt(p Position) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stop = &p
+	if r.active != nil {
+		r.active.Interrupt()
+	}
+}
+
+// Status returns the present state.
+func (r *Receiver) Status() Status {
+	r.mu.Lock()
+	s := r.status
+	r.mu.Unlock()
+	return s
+}
+
+// Run keeps the log from the start of the segment in which start lies, until
+// the position of StopAt, or until ctx ends, which is an error like any other.
+// When it returns, everything that it wrote is as durable as it will be.
+func (r *Receiver) Run(ctx context.Context, start Position) (err error) {
+	begin := Position{start.Timeline, r.options.SegmentSize.Floor(start.LSN)}
+	r.feedback = nil
+	r.flush = newFlusher(begin, r.flushed)
+	r.cursor = &cursor{store: r.options.Store, size: r.options.SegmentSize, flush: r.flush, pos: begin}
+	r.lastProgress = time.Now()
+	defer func() {
+		r.disconnect()
+		r.setState(Stopped)
+		err = errors.Join(err, r.cursor.end(flushLeave))
+		if e := r.flush.close(); err == nil {
+			err = e
+		}
+		r.publish(0)
+	}()
+	r.publish(0)
+
+	state := Connecting
+	if r.conn != nil {
+		state = Identifying
+	}
+	for state != Stopped {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		r.setState(state)
+		state = r.step(ctx, state)
+	}
+	return r.failure
+}
+
+func (r *Receiver) setState(s State) {
+	r.mu.Lock()
+	r.status.State = s
+	r.mu.Unlock()
+}
+
+// publish puts the positions into the status. It runs in Run's goroutine.
+func (r *Receiver) publish(serverEnd LSN) {
+	durable := r.flush.position()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := &r.status
+	if n := r.cursor.pos.LSN - s.Written.LSN; s.Written.Timeline == r.cursor.pos.Timeline && r.cursor.pos.LSN > s.Written.LSN {
+		s.Received += int64(n)
+	}
+	s.Written, s.Durable = r.cursor.pos, durable
+	s.ServerEnd = max(s.ServerEnd, serverEnd)
+}
+
+// progress is called after each message of the stream.
+func (r *Receiver) progress(serverEnd LSN) {
+	r.pauses = 0
+	r.lastProgress = time.Now()
+	r.publish(serverEnd)
+}
+
+// flushed is called by the flusher's goroutine.
+func (r *Receiver) flushed() {
+	durable := r.flush.position()
+	r.mu.Lock()
+	r.status.Durable = durable
+	f := r.feedback
+	r.mu.Unlock()
+	if f != nil {
+		f.flushed()
+	}
+}
+
+// positions is what feedback reports.
+func (r *Receiver) positions() (written, durable LSN) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.status.Written.LSN, r.status.Durable.LSN
+}
+
+// atStop tells whether the log is kept up to the position of StopAt.
+func (r *Receiver) atStop(p Position) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stop != nil && p.LSN >= r.stop.LSN && p.Timeline >= r.stop.Timeline
+}
+
+// retry decides what follows a failure: a pause and another try, or the end.
+func (r *Receiver) retry(err error) State {
+	r.disconnect()
+	patience := r.options.GiveUpAfter
+	switch {
+	case !r.connected, permanent(err), patience < 0:
+		r.failure = err
+		return Stopped
+	case patience > 0 && time.Since(r.lastProgress) > patience:
+		r.failure = fmt.Errorf("log stream did not come back for %s: %w", patience, err)
+		return Stopped
+	}
+	r.mu.Lock()
+	r.status.Lost++
+	r.status.LastError = err
+	r.mu.Unlock()
+	r.failure = err
+	return Waiting
+}
+
+const (
+	firstPause   = 100 * time.Millisecond
+	longestPause = 30 * time.Second
+)
+
+// pause is how long to wait before the next try: it doubles from 0.1 s to
+// 30 s, less up to a quarter by chance so that clients of one server do not
+// come back all at once.
+func pause(tries int) time.Duration {
+	d := longestPause
+	if tries < 9 {
+		d = min(firstPause<<tries, longestPause)
+	}
+	return d - rand.N(d/4)
+}

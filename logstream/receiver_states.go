@@ -1,0 +1,291 @@
+package logstream
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/pgbraid/pgbraid/internal/replconn"
+)
+
+// The Receiver's states and what leads from one to another:
+//
+//	state         does                                   then
+//	Connecting    makes the connection                   Identifying | retry
+//	Identifying   system identifier, timelines, slot     Streaming | TimelineEnd | retry
+//	Streaming     START_REPLICATION to its end           Stopped (stop position)
+//	                                                     TimelineEnd | retry
+//	TimelineEnd   fetches the next timeline's history    Streaming | retry
+//	Waiting       pauses                                 Connecting
+//	Stopped
+//
+// retry is Waiting, or Stopped where trying again cannot help or the time for
+// it is over.
+func (r *Receiver) step(ctx context.Context, state State) State {
+	switch state {
+	case Connecting:
+		if err := r.connect(ctx); err != nil {
+			return r.retry(err)
+		}
+		return Identifying
+	case Identifying:
+		if err := r.identify(ctx); err != nil {
+			return r.retry(err)
+		}
+		if err := r.checkHistory(ctx); err != nil {
+			return r.retry(err)
+		}
+		return Streaming
+	case Streaming:
+		return r.stream(ctx)
+	case TimelineEnd:
+		if err := r.ensureHistory(ctx, r.cursor.pos.Timeline); err != nil {
+			return r.retry(err)
+		}
+		return Streaming
+	case Waiting:
+		d := pause(r.pauses)
+		r.pauses++
+		r.log.Warn("log stream lost, trying again", "error", r.failure, "in", d.Round(time.Millisecond), "position", r.cursor.pos.String())
+		select {
+		case <-ctx.Done():
+		case <-time.After(d):
+		}
+		return Connecting
+	}
+	return Stopped
+}
+
+func (r *Receiver) connect(ctx context.Context) error {
+	c, err := replconn.Connect(ctx, r.config)
+	if err != nil {
+		return err
+	}
+	r.conn, r.slotReady = c, false
+	return nil
+}
+
+func (r *Receiver) disconnect() {
+	if r.conn == nil {
+		return
+	}
+	r.mu.Lock()
+	r.feedback = nil
+	r.mu.Unlock()
+	_ = r.conn.Close() // the stream's own error says more
+	r.conn = nil
+}
+
+// identity is what the server says of itself at the beginning of a connection.
+type identity struct {
+	timeline TimelineID
+	timeout  time.Duration // wal_sender_timeout, 0: none
+}
+
+// identify checks that this is the right cluster, before anything is asked of
+// it or written, and makes the slot. On a connection that Prepare made long ago
+// it is called once more: the server's timeline may be another by now.
+func (r *Receiver) identify(ctx context.Context) error {
+	system, timeline, err := IdentifySystem(ctx, r.conn)
+	if err != nil {
+		return err
+	}
+	if r.options.SystemIdentifier == 0 {
+		r.options.SystemIdentifier = system
+	}
+	if want := r.options.SystemIdentifier; system != want {
+		return &SystemMismatchError{Want: want, Got: system}
+	}
+	text, err := r.conn.Show(ctx, "wal_sender_timeout")
+	if err != nil {
+		return err
+	}
+	r.server = identity{timeline, parseInterval(text)}
+	if !r.slotReady {
+		if err := r.makeSlot(ctx); err != nil {
+			return err
+		}
+		r.slotReady = true
+	}
+	r.connected = true
+	return nil
+}
+
+// IdentifySystem asks the server for the system identifier of its cluster and
+// its present timeline.
+func IdentifySystem(ctx context.Context, c *replconn.Conn) (system uint64, t TimelineID, err error) {
+	result, err := c.Query(ctx, "IDENTIFY_SYSTEM")
+	if err != nil {
+		return 0, 0, fmt.Errorf("identifying the system: %w", err)
+	}
+	row, err := result.Row(3)
+	if err != nil {
+		return 0, 0, fmt.Errorf("identifying the system: %w", err)
+	}
+	if system, err = strconv.ParseUint(string(row[0]), 10, 64); err != nil {
+		return 0, 0, fmt.Errorf("%w: system identifier %q", replconn.ErrMalformed, row[0])
+	}
+	if t, err = ParseTimelineID(string(row[1])); err != nil {
+		return 0, 0, fmt.Errorf("%w: %w", replconn.ErrMalformed, err)
+	}
+	return system, t, nil
+}
+
+func (r *Receiver) makeSlot(ctx context.Context) error {
+	s := r.options.Slot
+	r.slot = s.Name
+	switch {
+	case s.Temporary:
+		if r.slot == "" {
+			r.slot = temporarySlotName(r.conn)
+		}
+		command := createSlotCommand(r.conn.ServerVersion(), r.slot, true, true)
+		if _, err := r.conn.Query(ctx, command); err != nil {
+			return fmt.Errorf("creating temporary replication slot: %w", err)
+		}
+	case s.Create && !r.created:
+		if _, err := CreateSlot(ctx, r.conn, s.Name, true); err != nil {
+			return err
+		}
+		r.created = true
+	}
+	return nil
+}
+
+// checkHistory compares where the stream stands with the server's timeline.
+func (r *Receiver) checkHistory(ctx context.Context) error {
+	pos := r.cursor.pos
+	switch {
+	case r.server.timeline < pos.Timeline:
+		return &TimelineError{Position: pos, Server: r.server.timeline}
+	case r.server.timeline > pos.Timeline:
+		_, h, err := fetchHistory(ctx, r.conn, r.server.timeline)
+		if err != nil {
+			return err
+		}
+		fork, ok := h.SwitchPoint(pos.Timeline)
+		if !ok || pos.LSN > fork {
+			return &TimelineError{Position: pos, Server: r.server.timeline, Fork: fork}
+		}
+	}
+	return r.ensureHistory(ctx, pos.Timeline)
+}
+
+// ensureHistory keeps the history file of a timeline, also of the one that the
+// stream starts on: without it the WAL of that timeline cannot be replayed.
+// Timeline 1 has none.
+func (r *Receiver) ensureHistory(ctx context.Context, t TimelineID) error {
+	if t == 1 {
+		return nil
+	}
+	have, err := r.options.Store.HasHistory(t)
+	if err != nil {
+		return &StoreError{Err: err}
+	}
+	if have {
+		return nil
+	}
+	content, _, err := fetchHistory(ctx, r.conn, t)
+	if err != nil {
+		return err
+	}
+	if err := r.options.Store.WriteHistory(t, content); err != nil {
+		return &StoreError{Err: err}
+	}
+	return nil
+}
+
+// stream runs one session.
+func (r *Receiver) stream(ctx context.Context) State {
+	pos := r.cursor.pos
+	if r.atStop(pos) {
+		if err := r.cursor.end(flushFinish); err != nil {
+			return r.retry(err)
+		}
+		r.failure = nil
+		return Stopped
+	}
+	r.log.Debug("starting log streaming", "position", pos.String())
+	f := &feedback{
+		conn:        r.conn,
+		position:    r.positions,
+		interval:    r.options.StatusInterval,
+		timeout:     r.server.timeout,
+		reportFlush: r.slot != "" || r.options.Synchronous,
+		synchronous: r.options.Synchronous,
+		now:         make(chan struct{}, 1),
+	}
+	r.mu.Lock()
+	r.feedback = f
+	r.mu.Unlock()
+	s := &session{
+		conn: r.conn, cursor: r.cursor, feedback: f, slot: r.slot,
+		synchronous: r.options.Synchronous, atStop: r.atStop, wakeable: r.wakeable, progress: r.progress,
+	}
+	end, next, err := s.run(ctx)
+	switch {
+	case err != nil:
+		return r.retry(r.explain(err))
+	case end == serverStopped:
+		return r.retry(ErrTerminatedEarly)
+	case end == reachedTimelineEnd:
+		r.log.Info("switched timeline", "from", pos.Timeline, "to", next.Timeline, "at", next.LSN.String())
+		r.lastProgress = time.Now()
+		if err := r.cursor.moveTo(next); err != nil {
+			return r.retry(err)
+		}
+		r.mu.Lock()
+		r.status.Switches++
+		r.mu.Unlock()
+		r.publish(0)
+		return TimelineEnd
+	}
+	r.log.Debug("stopped log streaming", "position", r.cursor.pos.String())
+	r.failure = nil
+	return Stopped
+}
+
+// wakeable lets StopAt interrupt the connection, or not.
+func (r *Receiver) wakeable(yes bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.active = nil
+	if yes {
+		r.active = r.conn
+	}
+}
+
+// explain turns the server's word that a file does not exist, which in a
+// stream can only be the WAL, into an error that names the segment.
+func (r *Receiver) explain(err error) error {
+	if sqlstate(err) != sqlstateUndefinedFile {
+		return err
+	}
+	pos := r.cursor.pos
+	size := r.options.SegmentSize
+	return &WALMissingError{Segment: size.FileName(pos.Timeline, size.Segment(pos.LSN)), Position: pos, Err: err}
+}
+
+// parseInterval reads a setting such as 60s, 1min or 500ms. What it does not
+// understand is 0, as is "0".
+func parseInterval(text string) time.Duration {
+	for suffix, unit := range map[string]time.Duration{"ms": time.Millisecond, "min": time.Minute, "h": time.Hour, "d": 24 * time.Hour} {
+		if n, err := strconv.Atoi(cutSuffix(text, suffix)); err == nil {
+			return time.Duration(n) * unit
+		}
+	}
+	n, err := strconv.Atoi(cutSuffix(text, "s"))
+	if err != nil {
+		return 0
+	}
+	return time.Duration(n) * time.Second
+}
+
+// cutSuffix is text without the suffix, or "" if it does not have it.
+func cutSuffix(text, suffix string) string {
+	if len(text) > len(suffix) && text[len(text)-len(suffix):] == suffix {
+		return text[:len(text)-len(suffix)]
+	}
+	return ""
+}

@@ -1,0 +1,86 @@
+package logstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/pgbraid/pgbraid/internal/replconn"
+)
+
+// Slot says which physical replication slot a Receiver streams from. The zero
+// value is none.
+type Slot struct {
+	// Name of the slot. With Temporary it may be empty: a name is made from
+	// the walsender's process ID, as the stock client does.
+	Name string
+	// Temporary makes a slot that the server drops when the connection
+	// ends; a new connection makes it anew.
+	Temporary bool
+	// Create makes a permanent slot when the first connection is made. That
+	// one of this name exists is an error.
+	Create bool
+}
+
+func (s Slot) used() bool { return s.Name != "" || s.Temporary }
+
+// SQLSTATE codes that a walsender gives a meaning of its own.
+const (
+	sqlstateUndefinedFile   = "58P01" // a WAL segment was removed
+	sqlstateUndefinedObject = "42704" // no such slot
+	sqlstateDuplicateObject = "42710" // the slot exists
+	sqlstateInUse           = "55006" // somebody streams from the slot
+	sqlstateInvalidated     = "55000" // the slot lost its WAL
+)
+
+// sqlstate is the code of the server's error in err, or "".
+func sqlstate(err error) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code
+	}
+	return ""
+}
+
+// createSlotCommand is the text for a physical slot that keeps WAL from now
+// on, in the grammar of the server's version (PROTOCOL.md 1.6).
+func createSlotCommand(version int, name string, temporary, reserve bool) string {
+	text := "CREATE_REPLICATION_SLOT " + replconn.QuoteIdentifier(name)
+	if temporary {
+		text += " TEMPORARY"
+	}
+	text += " PHYSICAL"
+	switch {
+	case !reserve:
+	case version >= 150000:
+		text += " (RESERVE_WAL)"
+	default:
+		text += " RESERVE_WAL"
+	}
+	return text
+}
+
+// CreateSlot makes a permanent physical slot. With reserve it keeps WAL from
+// now on, else from the first time it is streamed from. exists reports that
+// there was one of that name already, which is an error as well.
+func CreateSlot(ctx context.Context, c *replconn.Conn, name string, reserve bool) (exists bool, err error) {
+	_, err = c.Query(ctx, createSlotCommand(c.ServerVersion(), name, false, reserve))
+	if err != nil {
+		return sqlstate(err) == sqlstateDuplicateObject, fmt.Errorf("creating replication slot %q: %w", name, err)
+	}
+	return false, nil
+}
+
+// DropSlot drops a slot.
+func DropSlot(ctx context.Context, c *replconn.Conn, name string) error {
+	if _, err := c.Query(ctx, "DROP_REPLICATION_SLOT "+replconn.QuoteIdentifier(name)); err != nil {
+		return fmt.Errorf("dropping replication slot %q: %w", name, err)
+	}
+	return nil
+}
+
+// temporarySlotName is the name of a temporary slot: one a connection.
+func temporarySlotName(c *replconn.Conn) string {
+	return fmt.Sprintf("pgbraid_%d", c.PID())
+}

@@ -1,0 +1,155 @@
+package logstream
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/pgbraid/pgbraid/internal/durable"
+)
+
+// PartialSuffix marks a segment that is not complete. PostgreSQL's recovery
+// does not take such a file for the segment.
+const PartialSuffix = ".partial"
+
+// DirOptions say how a DirStore keeps its files.
+type DirOptions struct {
+	// Mode of the files: 0600 if zero.
+	Mode fs.FileMode
+	// NoSync leaves out every fsync.
+	NoSync bool
+	// DataDirectory says that the directory is the pg_wal of a data
+	// directory: what is complete is marked as archived in archive_status,
+	// so that the server which starts there does not archive it again; and
+	// the last segment gets its final name although it is not full, since
+	// recovery has to read it.
+	DataDirectory bool
+}
+
+// DirStore is a Store in a directory, which must exist. Segments lie there
+// under the names that PostgreSQL gives them, .partial until they are whole.
+type DirStore struct {
+	dir     string
+	size    SegmentSize
+	options DirOptions
+}
+
+// NewDirStore makes a DirStore for segments of the given size.
+func NewDirStore(dir string, size SegmentSize, o DirOptions) *DirStore {
+	if o.Mode == 0 {
+		o.Mode = 0o600
+	}
+	return &DirStore{dir, size, o}
+}
+
+// OpenSegment implements Store.
+func (d *DirStore) OpenSegment(t TimelineID, n SegmentNumber) (Segment, error) {
+	name := d.size.FileName(t, n)
+	path := filepath.Join(d.dir, name+PartialSuffix)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, d.options.Mode)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.prepare(f); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return &dirSegment{store: d, name: name, file: f}, nil
+}
+
+// prepare gives a new file its room on the disk and makes its name durable.
+func (d *DirStore) prepare(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() != int64(d.size) {
+		if err := durable.Allocate(f, int64(d.size)); err != nil {
+			return err
+		}
+	}
+	if d.options.NoSync {
+		return nil
+	}
+	// The length and the name must outlive a crash before any byte in the
+	// file is reported as flushed; later syncs are of data only.
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return durable.SyncDir(d.dir)
+}
+
+// HasHistory implements Store.
+func (d *DirStore) HasHistory(t TimelineID) (bool, error) {
+	_, err := os.Stat(filepath.Join(d.dir, t.HistoryFileName()))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// WriteHistory implements Store.
+func (d *DirStore) WriteHistory(t TimelineID, content []byte) error {
+	name := t.HistoryFileName()
+	if err := durable.WriteFile(filepath.Join(d.dir, name), content, d.options.Mode, !d.options.NoSync); err != nil {
+		return err
+	}
+	return d.markArchived(name)
+}
+
+// markArchived makes the server that starts in this data directory take a file
+// for archived. The mark itself need not be durable: without it the server
+// archives the file once more.
+func (d *DirStore) markArchived(name string) error {
+	if !d.options.DataDirectory {
+		return nil
+	}
+	return os.WriteFile(filepath.Join(d.dir, "archive_status", name+".done"), nil, d.options.Mode)
+}
+
+type dirSegment struct {
+	store *DirStore
+	name  string
+	file  *os.File
+}
+
+func (s *dirSegment) WriteAt(p []byte, offset int64) (int, error) {
+	return s.file.WriteAt(p, offset)
+}
+
+func (s *dirSegment) Sync() error {
+	if s.store.options.NoSync {
+		return nil
+	}
+	return durable.SyncData(s.file)
+}
+
+func (s *dirSegment) Leave() error {
+	return errors.Join(s.Sync(), s.file.Close())
+}
+
+func (s *dirSegment) Seal() error {
+	if err := s.rename(); err != nil {
+		return err
+	}
+	return s.store.markArchived(s.name)
+}
+
+func (s *dirSegment) Finish() error {
+	if s.store.options.DataDirectory {
+		return s.rename()
+	}
+	return s.Leave()
+}
+
+func (s *dirSegment) rename() error {
+	if err := s.Leave(); err != nil {
+		return err
+	}
+	last := filepath.Join(s.store.dir, s.name)
+	if s.store.options.NoSync {
+		return os.Rename(last+PartialSuffix, last)
+	}
+	return durable.Rename(last+PartialSuffix, last)
+}
