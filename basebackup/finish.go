@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/pgbraid/pgbraid/basebackup/manifest"
 	"github.com/pgbraid/pgbraid/internal/durable"
@@ -63,16 +64,40 @@ func (b *backup) checkManifest() error {
 		return err
 	}
 	defer func() { _ = f.Close() }() // only read from
+	b.checker.Rescan = b.walkFiles
 	_, err = b.checker.Check(f, manifest.Expect{
 		SystemIdentifier: b.server.system,
 		Timeline:         b.start.Timeline,
 		Start:            b.start.LSN,
+		EndTimeline:      b.end.Timeline,
 		End:              b.end.LSN,
 	})
 	if err != nil {
 		return fmt.Errorf("backup manifest: %w", err)
 	}
 	return nil
+}
+
+// walkFiles names the files that are there, as the manifest names them. It is
+// asked only where some are that the manifest does not list.
+func (b *backup) walkFiles(yield func(path string) bool) {
+	for _, t := range b.tablespaces {
+		prefix := ""
+		if !t.base() {
+			prefix = t.link() + "/"
+		}
+		// What cannot be read is not named; that it is there was counted.
+		_ = filepath.WalkDir(t.Path, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return nil
+			}
+			name, err := filepath.Rel(t.Path, path)
+			if err == nil && !yield(prefix+strings.Replace(name, controlPartial, controlFile, 1)) {
+				return filepath.SkipAll
+			}
+			return nil
+		})
+	}
 }
 
 // syncDirs makes the names of all files durable: each directory once, when

@@ -23,8 +23,6 @@ type Slot struct {
 	Create bool
 }
 
-func (s Slot) used() bool { return s.Name != "" || s.Temporary }
-
 // SQLSTATE codes that a walsender gives a meaning of its own.
 const (
 	sqlstateUndefinedFile   = "58P01" // a WAL segment was removed

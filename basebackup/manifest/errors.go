@@ -1,0 +1,27 @@
+package manifest
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrChecksum says that a manifest is not what the server wrote: its own
+// checksum does not match its text.
+var ErrChecksum = errors.New("backup manifest: manifest checksum mismatch")
+
+// SyntaxError says that a text is no backup manifest, and why not.
+type SyntaxError struct {
+	// Offset is where the fault was noticed, in bytes from the beginning.
+	Offset int64
+	Cause  string
+}
+
+// Error gives the cause and the offset.
+func (e *SyntaxError) Error() string {
+	return fmt.Sprintf("backup manifest: %s at offset %d", e.Cause, e.Offset)
+}
+
+var (
+	errNoClone = errors.New("backup manifest: this build's SHA-256 cannot be copied")
+	errEnd     = errors.New("unexpected end")
+)
