@@ -67,7 +67,7 @@ type backup struct {
 	started time.Time
 
 	conn     *replconn.Conn
-	server   server
+	server   logstream.Server
 	targets  []*target
 	walDir   string
 	receiver *logstream.Receiver
@@ -141,7 +141,7 @@ func (b *backup) begin(ctx context.Context) error {
 	defer b.conn.Watch(ctx)()
 	b.setPhase(phaseCheckpoint)
 	b.log.Debug("initiating base backup, waiting for checkpoint to complete")
-	if err := b.conn.Send(command(b.server.version, &b.options)); err != nil {
+	if err := b.conn.Send(command(b.server.Version, &b.options)); err != nil {
 		return err
 	}
 	result, err := b.conn.ReadResult()
@@ -245,7 +245,7 @@ func (b *backup) newSink() (*dirSink, error) {
 	s := &dirSink{
 		log:         b.log,
 		directory:   b.options.Directory,
-		fileMode:    b.server.fileMode,
+		fileMode:    b.server.FileMode,
 		tablespaces: b.tablespaces,
 		made:        map[string]bool{},
 		walRoot:     walRoot,
@@ -257,7 +257,7 @@ func (b *backup) newSink() (*dirSink, error) {
 	for _, name := range b.madeDirs() {
 		s.made[name] = true
 	}
-	if hasManifest(b.server.version) {
+	if hasManifest(b.server.Version) {
 		b.checker = manifest.NewChecker(b.options.checksums)
 		s.checker = b.checker
 		s.checksum = b.options.checksums.New()
@@ -269,8 +269,8 @@ func (b *backup) newSink() (*dirSink, error) {
 func (b *backup) result() *Result {
 	return &Result{
 		Directory:        b.options.Directory,
-		SystemIdentifier: b.server.system,
-		ServerVersion:    b.server.version,
+		SystemIdentifier: b.server.SystemIdentifier,
+		ServerVersion:    b.server.Version,
 		Start:            b.start,
 		End:              b.end,
 		WALDirectory:     b.options.WALDirectory,

@@ -32,7 +32,7 @@ func (b *backup) finish(ctx context.Context) error {
 		conninfo = connInfo(b.config)
 	}
 	settings := standbySettings(conninfo, b.options.Slot)
-	if err := writeStandbyFiles(root, b.server.version, b.server.fileMode, settings, !b.options.NoSync); err != nil {
+	if err := writeStandbyFiles(root, b.server.Version, b.server.FileMode, settings, !b.options.NoSync); err != nil {
 		return err
 	}
 	b.setPhase(phaseSync)
@@ -66,7 +66,7 @@ func (b *backup) checkManifest() error {
 	defer func() { _ = f.Close() }() // only read from
 	b.checker.Rescan = b.walkFiles
 	_, err = b.checker.Check(f, manifest.Expect{
-		SystemIdentifier: b.server.system,
+		SystemIdentifier: b.server.SystemIdentifier,
 		Timeline:         b.start.Timeline,
 		Start:            b.start.LSN,
 		EndTimeline:      b.end.Timeline,

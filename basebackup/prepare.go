@@ -3,29 +3,13 @@ package basebackup
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pgbraid/pgbraid/internal/replconn"
 	"github.com/pgbraid/pgbraid/logstream"
 )
-
-// server is what has to be known of the server before the backup begins.
-type server struct {
-	version     int
-	system      uint64
-	segmentSize logstream.SegmentSize
-	// What the data directory's mode asks for: 0700 and 0600, or 0750 and
-	// 0640 where the group may read the cluster.
-	dirMode, fileMode fs.FileMode
-}
-
-// oldestServer is the oldest release that streams with temporary slots and
-// answers SHOW, as server_version_num has it.
-const oldestServer = 100000
 
 // checkTargets refuses directories that hold something, before the server is
 // asked for anything.
@@ -54,31 +38,7 @@ func (b *backup) connect(ctx context.Context) error {
 	// The log has to come from this very server.
 	b.config = c.Pin(b.config)
 
-	b.server = server{version: c.ServerVersion(), dirMode: 0o700, fileMode: 0o600}
-	if b.server.version < oldestServer {
-		return fmt.Errorf("server release %d is too old, want 10 or later", b.server.version/10000)
-	}
-	if b.server.version >= 110000 {
-		text, err := c.Show(ctx, "data_directory_mode")
-		if err != nil {
-			return err
-		}
-		mode, err := strconv.ParseUint(text, 8, 32)
-		if err != nil {
-			return fmt.Errorf("%w: data_directory_mode %q", replconn.ErrMalformed, text)
-		}
-		if mode&0o750 == 0o750 {
-			b.server.dirMode, b.server.fileMode = 0o750, 0o640
-		}
-	}
-	text, err := c.Show(ctx, "wal_segment_size")
-	if err != nil {
-		return err
-	}
-	if b.server.segmentSize, err = logstream.ParseSegmentSize(text); err != nil {
-		return err
-	}
-	b.server.system, _, err = logstream.IdentifySystem(ctx, c)
+	b.server, err = logstream.Describe(ctx, c)
 	return err
 }
 
@@ -115,7 +75,7 @@ func (b *backup) makeTargets() error {
 // the server names them: the log goes there from the first moment.
 func (b *backup) madeDirs() []string {
 	dirs := []string{"pg_wal", "pg_wal/archive_status"}
-	if b.server.version >= 170000 {
+	if b.server.Version >= 170000 {
 		dirs = append(dirs, "pg_wal/summaries")
 	}
 	return append(dirs, b.inPlaceDirs()...)
@@ -138,15 +98,15 @@ func (b *backup) inPlaceDirs() (dirs []string) {
 // mkdir makes a directory of the data directory's mode, whatever the mask of
 // this process.
 func (b *backup) mkdir(path string) error {
-	if err := os.Mkdir(path, b.server.dirMode); err != nil {
+	if err := os.Mkdir(path, b.server.DirMode); err != nil {
 		return err
 	}
-	return os.Chmod(path, b.server.dirMode)
+	return os.Chmod(path, b.server.DirMode)
 }
 
 // makeTarget makes a directory to be filled and notes it for undo.
 func (b *backup) makeTarget(what, path string) (*target, error) {
-	t, err := makeTarget(what, path, b.server.dirMode)
+	t, err := makeTarget(what, path, b.server.DirMode)
 	if t != nil {
 		b.targets = append(b.targets, t)
 	}
@@ -180,10 +140,10 @@ func (b *backup) prepareLog(ctx context.Context) error {
 	o := &b.options
 	slot := logstream.Slot{Name: o.Slot, Create: o.CreateSlot, Temporary: o.Slot == "" && !o.NoSlot}
 	b.receiver = logstream.NewReceiver(b.config, logstream.Options{
-		SystemIdentifier: b.server.system,
-		SegmentSize:      b.server.segmentSize,
-		Store: logstream.NewDirStore(b.walDir, b.server.segmentSize, logstream.DirOptions{
-			Mode: b.server.fileMode, NoSync: o.NoSync, DataDirectory: true,
+		SystemIdentifier: b.server.SystemIdentifier,
+		SegmentSize:      b.server.SegmentSize,
+		Store: logstream.NewDirStore(b.walDir, b.server.SegmentSize, logstream.DirOptions{
+			Mode: b.server.FileMode, NoSync: o.NoSync, DataDirectory: true,
 		}),
 		Slot:           slot,
 		StatusInterval: o.StatusInterval,

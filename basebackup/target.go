@@ -91,8 +91,8 @@ func (t *target) remove() error {
 	if !t.existed {
 		err := os.RemoveAll(t.path)
 		for i := len(t.made) - 1; i >= 0; i-- {
-			if os.Remove(t.made[i]) != nil {
-				break // somebody else put something there, or it is gone
+			if e := os.Remove(t.made[i]); e != nil && !errors.Is(e, fs.ErrNotExist) {
+				break // somebody else put something there
 			}
 		}
 		return err

@@ -32,6 +32,7 @@ func (c *cursor) write(start LSN, data []byte) error {
 		c.pos.LSN += LSN(n)
 		data = data[n:]
 		if c.size.Offset(c.pos.LSN) == 0 {
+			c.segment.Full()
 			if err := c.end(flushSeal); err != nil {
 				return err
 			}

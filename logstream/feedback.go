@@ -13,7 +13,7 @@ import (
 // disk stalls and the stream with it. What is reported, and when
 // (PROTOCOL.md 5.2):
 //
-//   - every status interval;
+//   - once at the start, and then every status interval;
 //   - at once when the server asks for a reply, with what is known then, and
 //     again when what was written by then is durable, which the server's
 //     shutdown waits for;
@@ -54,6 +54,9 @@ func (f *feedback) run(ctx context.Context) {
 	ticker := time.NewTicker(max(tick, time.Millisecond))
 	defer ticker.Stop()
 	last := time.Now()
+	if f.interval > 0 && f.send() != nil {
+		return
+	}
 	for {
 		select {
 		case <-ctx.Done():

@@ -1,6 +1,9 @@
 package logstream
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // flusher makes WAL durable beside the stream: it seals full segments and
 // syncs the open one when asked to, in the order of the log, in one goroutine
@@ -18,7 +21,10 @@ type flusher struct {
 	// advanced is called, without the lock, after the durable position moved
 	// or a job failed.
 	advanced func()
-	done     chan struct{}
+	// took, if set, is called with the time that each job took which made
+	// something durable.
+	took func(time.Duration)
+	done chan struct{}
 }
 
 type flushKind int
@@ -41,8 +47,8 @@ type flushJob struct {
 // is slower than the network must not gather open files without end.
 const maxFlushJobs = 16
 
-func newFlusher(start Position, advanced func()) *flusher {
-	f := &flusher{durable: start, advanced: advanced, done: make(chan struct{})}
+func newFlusher(start Position, advanced func(), took func(time.Duration)) *flusher {
+	f := &flusher{durable: start, advanced: advanced, took: took, done: make(chan struct{})}
 	f.changed.L = &f.mu
 	go f.run()
 	return f
@@ -75,6 +81,13 @@ func (f *flusher) sync(segment Segment, upTo Position) error {
 	}
 	f.mu.Unlock()
 	return f.add(flushJob{flushSync, segment, upTo})
+}
+
+// failed is the first error that a job met, or nil.
+func (f *flusher) failed() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
 }
 
 // drain waits until every job is done.
@@ -121,7 +134,11 @@ func (f *flusher) run() {
 		f.busy = true
 		f.mu.Unlock()
 
+		begun := time.Now()
 		err := job.do(failed != nil)
+		if f.took != nil && job.segment != nil && err == nil {
+			f.took(time.Since(begun))
+		}
 		f.mu.Lock()
 		f.busy = false
 		switch {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -33,8 +34,17 @@ type Options struct {
 	// GiveUpAfter is how long the Receiver tries to get the stream back
 	// before it fails: 0 is for ever, less than 0 not at all.
 	GiveUpAfter time.Duration
+	// Archive, if set, is asked for segments that the server no longer has.
+	// The Store must be an ImportStore.
+	Archive RestoreCommand
+	// AllowGap goes on behind WAL that neither the server nor Archive has,
+	// instead of failing. The gap is logged and counted.
+	AllowGap bool
 	// Logger gets what happens; nil discards it.
 	Logger *slog.Logger
+	// OnFlush, if set, is called after each time that WAL was made durable,
+	// with the time it took. It must return soon.
+	OnFlush func(took time.Duration)
 }
 
 // Receiver keeps a server's write-ahead log in a Store. It begins at a
@@ -51,9 +61,10 @@ type Receiver struct {
 	conn      *replconn.Conn
 	connected bool // at least once
 	server    identity
-	slot      string // what this connection streams from; "" for none
-	slotReady bool   // on this connection
-	created   bool   // the permanent slot was made by this Receiver
+	history   History // of the server's timeline, where the stream is on an older one
+	slot      string  // what this connection streams from; "" for none
+	slotReady bool    // on this connection
+	created   bool    // the permanent slot was made by this Receiver
 
 	cursor   *cursor
 	flush    *flusher
@@ -62,6 +73,8 @@ type Receiver struct {
 	lastProgress time.Time
 	pauses       int // since the last progress
 	failure      error
+	streamed     bool          // WAL was streamed since Run began
+	wake         chan struct{} // gets an element when a stop position is set
 
 	mu     sync.Mutex
 	active *replconn.Conn // the one that StopAt interrupts
@@ -78,6 +91,7 @@ type Status struct {
 	Received  int64    // bytes of WAL
 	Lost      int      // connections lost
 	Switches  int      // timelines passed
+	Gaps      int      // gaps that were allowed
 	LastError error    // what the last connection was lost by, nil if none was
 }
 
@@ -90,8 +104,10 @@ const (
 	Identifying State = "identifying"
 	Streaming   State = "streaming"
 	TimelineEnd State = "timeline end"
-	Waiting     State = "waiting"
-	Stopped     State = "stopped"
+	// FetchingFromArchive is only there with Options.Archive or AllowGap.
+	FetchingFromArchive State = "fetching from archive"
+	Waiting             State = "waiting"
+	Stopped             State = "stopped"
 )
 
 // NewReceiver makes a Receiver. config must be one of a physical replication
@@ -101,7 +117,7 @@ func NewReceiver(config *pgconn.Config, o Options) *Receiver {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Receiver{config: config, options: o, log: log, status: Status{State: Connecting}}
+	return &Receiver{config: config, options: o, log: log, status: Status{State: Connecting}, wake: make(chan struct{}, 1)}
 }
 
 // Prepare makes the connection and the slot before the start position is
@@ -134,7 +150,15 @@ func (r *Receiver) StopAt(p Position) {
 	if r.active != nil {
 		r.active.Interrupt()
 	}
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
 }
+
+// Stop ends the stream where it stands, in good order: everything received is
+// made durable and told to the server, and Run returns nil.
+func (r *Receiver) Stop() { r.StopAt(Position{}) }
 
 // Status returns the present state.
 func (r *Receiver) Status() Status {
@@ -150,7 +174,7 @@ func (r *Receiver) Status() Status {
 func (r *Receiver) Run(ctx context.Context, start Position) (err error) {
 	begin := Position{start.Timeline, r.options.SegmentSize.Floor(start.LSN)}
 	r.feedback = nil
-	r.flush = newFlusher(begin, r.flushed)
+	r.flush = newFlusher(begin, r.flushed, r.options.OnFlush)
 	r.cursor = &cursor{store: r.options.Store, size: r.options.SegmentSize, flush: r.flush, pos: begin}
 	r.lastProgress = time.Now()
 	defer func() {
@@ -199,7 +223,7 @@ func (r *Receiver) publish(serverEnd LSN) {
 
 // progress is called after each message of the stream.
 func (r *Receiver) progress(serverEnd LSN) {
-	r.pauses = 0
+	r.pauses, r.streamed = 0, true
 	r.lastProgress = time.Now()
 	r.publish(serverEnd)
 }
@@ -230,11 +254,24 @@ func (r *Receiver) atStop(p Position) bool {
 	return r.stop != nil && p.LSN >= r.stop.LSN && p.Timeline >= r.stop.Timeline
 }
 
-// retry decides what follows a failure: a pause and another try, or the end.
+// retry decides what follows a failure: a pause and another try, the archive,
+// or the end.
 func (r *Receiver) retry(err error) State {
 	r.disconnect()
+	var missing *WALMissingError
+	if errors.As(err, &missing) && (r.options.Archive != "" || r.options.AllowGap) {
+		r.failure = err
+		return FetchingFromArchive
+	}
 	patience := r.options.GiveUpAfter
 	switch {
+	case patience == 0 && r.diskFull(err):
+		// There may be room again; what is durable is not touched.
+	case patience != 0 && !r.streamed && sqlstate(err) != "":
+		// The server refused the stream before its first byte: a person who
+		// waits for a clone wants to hear that now.
+		r.failure = err
+		return Stopped
 	case !r.connected, permanent(err), patience < 0:
 		r.failure = err
 		return Stopped
@@ -248,6 +285,14 @@ func (r *Receiver) retry(err error) State {
 	r.mu.Unlock()
 	r.failure = err
 	return Waiting
+}
+
+// diskFull tells whether err says that there is no room, and not that bytes
+// which were written are lost: after a failed fsync nothing helps.
+func (r *Receiver) diskFull(err error) bool {
+	var store *StoreError
+	return errors.As(err, &store) && r.flush.failed() == nil &&
+		(errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT))
 }
 
 const (

@@ -11,17 +11,20 @@ import (
 
 // The Receiver's states and what leads from one to another:
 //
-//	state         does                                   then
-//	Connecting    makes the connection                   Identifying | retry
-//	Identifying   system identifier, timelines, slot     Streaming | TimelineEnd | retry
-//	Streaming     START_REPLICATION to its end           Stopped (stop position)
-//	                                                     TimelineEnd | retry
-//	TimelineEnd   fetches the next timeline's history    Streaming | retry
-//	Waiting       pauses                                 Connecting
+//	state                does                                 then
+//	Connecting           makes the connection                 Identifying | retry
+//	Identifying          system identifier, slot, timelines   Streaming | TimelineEnd | retry
+//	Streaming            START_REPLICATION to its end         Stopped (stop position)
+//	                                                          TimelineEnd | retry
+//	TimelineEnd          the next timeline's history          Streaming | retry
+//	FetchingFromArchive  takes segments from the archive,     Connecting | Stopped
+//	                     or leaves a gap
+//	Waiting              pauses                               Connecting | Stopped
 //	Stopped
 //
-// retry is Waiting, or Stopped where trying again cannot help or the time for
-// it is over.
+// retry is FetchingFromArchive where the server lacks the WAL and there is
+// somewhere else to look, Stopped where trying again cannot help or the time
+// for it is over, else Waiting.
 func (r *Receiver) step(ctx context.Context, state State) State {
 	switch state {
 	case Connecting:
@@ -33,10 +36,11 @@ func (r *Receiver) step(ctx context.Context, state State) State {
 		if err := r.identify(ctx); err != nil {
 			return r.retry(err)
 		}
-		if err := r.checkHistory(ctx); err != nil {
+		next, err := r.checkHistory(ctx)
+		if err != nil {
 			return r.retry(err)
 		}
-		return Streaming
+		return next
 	case Streaming:
 		return r.stream(ctx)
 	case TimelineEnd:
@@ -44,16 +48,38 @@ func (r *Receiver) step(ctx context.Context, state State) State {
 			return r.retry(err)
 		}
 		return Streaming
+	case FetchingFromArchive:
+		return r.fetch(ctx)
 	case Waiting:
-		d := pause(r.pauses)
-		r.pauses++
-		r.log.Warn("log stream lost, trying again", "error", r.failure, "in", d.Round(time.Millisecond), "position", r.cursor.pos.String())
+		return r.wait(ctx)
+	}
+	return Stopped
+}
+
+// wait pauses before the next try.
+func (r *Receiver) wait(ctx context.Context) State {
+	d := pause(r.pauses)
+	r.pauses++
+	r.log.Warn("log stream lost, trying again", "error", r.failure, "in", d.Round(time.Millisecond), "position", r.cursor.pos.String())
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		if r.atStop(r.cursor.pos) {
+			return r.stopHere()
+		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(d):
+			return Connecting // which sees it as well
+		case <-r.wake:
+		case <-timer.C:
+			return Connecting
 		}
-		return Connecting
 	}
+}
+
+// stopHere ends the stream at the stop position while there is no connection.
+func (r *Receiver) stopHere() State {
+	r.failure = r.cursor.end(flushFinish)
 	return Stopped
 }
 
@@ -80,6 +106,7 @@ func (r *Receiver) disconnect() {
 // identity is what the server says of itself at the beginning of a connection.
 type identity struct {
 	timeline TimelineID
+	position LSN           // end of its WAL
 	timeout  time.Duration // wal_sender_timeout, 0: none
 }
 
@@ -87,7 +114,7 @@ type identity struct {
 // it or written, and makes the slot. On a connection that Prepare made long ago
 // it is called once more: the server's timeline may be another by now.
 func (r *Receiver) identify(ctx context.Context) error {
-	system, timeline, err := IdentifySystem(ctx, r.conn)
+	system, at, err := IdentifySystem(ctx, r.conn)
 	if err != nil {
 		return err
 	}
@@ -101,7 +128,7 @@ func (r *Receiver) identify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.server = identity{timeline, parseInterval(text)}
+	r.server = identity{at.Timeline, at.LSN, parseInterval(text)}
 	if !r.slotReady {
 		if err := r.makeSlot(ctx); err != nil {
 			return err
@@ -112,24 +139,30 @@ func (r *Receiver) identify(ctx context.Context) error {
 	return nil
 }
 
-// IdentifySystem asks the server for the system identifier of its cluster and
-// its present timeline.
-func IdentifySystem(ctx context.Context, c *replconn.Conn) (system uint64, t TimelineID, err error) {
+// IdentifySystem asks the server for the system identifier of its cluster, and
+// for its present timeline and the end of its WAL.
+func IdentifySystem(ctx context.Context, c *replconn.Conn) (system uint64, at Position, err error) {
+	fail := func(err error) (uint64, Position, error) {
+		return 0, Position{}, fmt.Errorf("identifying the system: %w", err)
+	}
 	result, err := c.Query(ctx, "IDENTIFY_SYSTEM")
 	if err != nil {
-		return 0, 0, fmt.Errorf("identifying the system: %w", err)
+		return fail(err)
 	}
 	row, err := result.Row(3)
 	if err != nil {
-		return 0, 0, fmt.Errorf("identifying the system: %w", err)
+		return fail(err)
 	}
 	if system, err = strconv.ParseUint(string(row[0]), 10, 64); err != nil {
-		return 0, 0, fmt.Errorf("%w: system identifier %q", replconn.ErrMalformed, row[0])
+		return fail(fmt.Errorf("%w: system identifier %q", replconn.ErrMalformed, row[0]))
 	}
-	if t, err = ParseTimelineID(string(row[1])); err != nil {
-		return 0, 0, fmt.Errorf("%w: %w", replconn.ErrMalformed, err)
+	if at.Timeline, err = ParseTimelineID(string(row[1])); err != nil {
+		return fail(fmt.Errorf("%w: %w", replconn.ErrMalformed, err))
 	}
-	return system, t, nil
+	if at.LSN, err = ParseLSN(string(row[2])); err != nil {
+		return fail(fmt.Errorf("%w: %w", replconn.ErrMalformed, err))
+	}
+	return system, at, nil
 }
 
 func (r *Receiver) makeSlot(ctx context.Context) error {
@@ -153,23 +186,71 @@ func (r *Receiver) makeSlot(ctx context.Context) error {
 	return nil
 }
 
-// checkHistory compares where the stream stands with the server's timeline.
-func (r *Receiver) checkHistory(ctx context.Context) error {
+// checkHistory compares where the stream stands with the server's history.
+func (r *Receiver) checkHistory(ctx context.Context) (State, error) {
 	pos := r.cursor.pos
-	switch {
-	case r.server.timeline < pos.Timeline:
-		return &TimelineError{Position: pos, Server: r.server.timeline}
-	case r.server.timeline > pos.Timeline:
+	r.history = nil
+	if r.server.timeline < pos.Timeline {
+		return Stopped, &TimelineError{Position: pos, Server: r.server.timeline}
+	}
+	if r.server.timeline > pos.Timeline {
 		_, h, err := fetchHistory(ctx, r.conn, r.server.timeline)
 		if err != nil {
-			return err
+			return Stopped, err
 		}
+		r.history = h
 		fork, ok := h.SwitchPoint(pos.Timeline)
-		if !ok || pos.LSN > fork {
-			return &TimelineError{Position: pos, Server: r.server.timeline, Fork: fork}
+		if !ok {
+			return Stopped, &TimelineError{Position: pos, Server: r.server.timeline}
+		}
+		if err := r.checkFork(fork); err != nil {
+			return Stopped, err
+		}
+		if pos.LSN > fork {
+			// Only the beginning of a record lies beyond the fork: the server
+			// that was promoted had received the same.
+			return r.switchTo(Position{h.After(pos.Timeline, r.server.timeline), fork}), nil
 		}
 	}
-	return r.ensureHistory(ctx, pos.Timeline)
+	return Streaming, r.ensureHistory(ctx, pos.Timeline)
+}
+
+// checkFork makes sure that the Store holds no whole record that the server's
+// history does not have, which it would have received from a primary that was
+// ahead of the standby that was promoted.
+func (r *Receiver) checkFork(fork LSN) error {
+	pos := r.cursor.pos
+	ahead := &TimelineError{Position: pos, Server: r.server.timeline, Fork: fork}
+	records, ok := r.options.Store.(RecordStore)
+	if !ok {
+		if pos.LSN > fork {
+			return ahead
+		}
+		return nil
+	}
+	end, err := records.RecordsEnd(pos.Timeline, fork)
+	if err != nil {
+		return &StoreError{Err: err}
+	}
+	if end > fork {
+		ahead.Position.LSN = end
+		return ahead
+	}
+	return nil
+}
+
+// switchTo goes on with the next timeline.
+func (r *Receiver) switchTo(next Position) State {
+	r.log.Info("switched timeline", "from", r.cursor.pos.Timeline, "to", next.Timeline, "at", next.LSN.String())
+	r.lastProgress = time.Now()
+	if err := r.cursor.moveTo(next); err != nil {
+		return r.retry(err)
+	}
+	r.mu.Lock()
+	r.status.Switches++
+	r.mu.Unlock()
+	r.publish(0)
+	return TimelineEnd
 }
 
 // ensureHistory keeps the history file of a timeline, also of the one that the
@@ -200,11 +281,7 @@ func (r *Receiver) ensureHistory(ctx context.Context, t TimelineID) error {
 func (r *Receiver) stream(ctx context.Context) State {
 	pos := r.cursor.pos
 	if r.atStop(pos) {
-		if err := r.cursor.end(flushFinish); err != nil {
-			return r.retry(err)
-		}
-		r.failure = nil
-		return Stopped
+		return r.stopHere()
 	}
 	r.log.Debug("starting log streaming", "position", pos.String())
 	f := &feedback{
@@ -225,21 +302,14 @@ func (r *Receiver) stream(ctx context.Context) State {
 	}
 	end, next, err := s.run(ctx)
 	switch {
+	case err != nil && r.options.Slot.Recreate && sqlstate(err) == sqlstateUndefinedObject:
+		return r.recreateSlot(ctx)
 	case err != nil:
 		return r.retry(r.explain(err))
 	case end == serverStopped:
 		return r.retry(ErrTerminatedEarly)
 	case end == reachedTimelineEnd:
-		r.log.Info("switched timeline", "from", pos.Timeline, "to", next.Timeline, "at", next.LSN.String())
-		r.lastProgress = time.Now()
-		if err := r.cursor.moveTo(next); err != nil {
-			return r.retry(err)
-		}
-		r.mu.Lock()
-		r.status.Switches++
-		r.mu.Unlock()
-		r.publish(0)
-		return TimelineEnd
+		return r.switchTo(next)
 	}
 	r.log.Debug("stopped log streaming", "position", r.cursor.pos.String())
 	r.failure = nil
@@ -254,6 +324,20 @@ func (r *Receiver) wakeable(yes bool) {
 	if yes {
 		r.active = r.conn
 	}
+}
+
+// recreateSlot makes the slot anew on a server that has none. It keeps WAL only
+// from now on; what is asked of the server is the same as before, and it has it
+// or not.
+func (r *Receiver) recreateSlot(ctx context.Context) State {
+	r.log.Warn("the server has no such replication slot, creating it", "slot", r.options.Slot.Name)
+	if err := r.conn.Drain(); err != nil {
+		return r.retry(err)
+	}
+	if _, err := CreateSlot(ctx, r.conn, r.options.Slot.Name, true); err != nil {
+		return r.retry(err)
+	}
+	return Streaming
 }
 
 // explain turns the server's word that a file does not exist, which in a

@@ -21,6 +21,9 @@ type Slot struct {
 	// Create makes a permanent slot when the first connection is made. That
 	// one of this name exists is an error.
 	Create bool
+	// Recreate makes a permanent slot anew where the server has none of this
+	// name, as a standby that was promoted has not, and warns.
+	Recreate bool
 }
 
 // SQLSTATE codes that a walsender gives a meaning of its own.
@@ -68,6 +71,43 @@ func CreateSlot(ctx context.Context, c *replconn.Conn, name string, reserve bool
 		return sqlstate(err) == sqlstateDuplicateObject, fmt.Errorf("creating replication slot %q: %w", name, err)
 	}
 	return false, nil
+}
+
+// SlotPosition is where a physical slot keeps WAL from.
+type SlotPosition struct {
+	Exists   bool
+	Position Position // zero if the slot keeps no WAL yet
+}
+
+// ReadSlot asks a server of release 15 or later about a slot
+// (READ_REPLICATION_SLOT, PROTOCOL.md 1.6).
+func ReadSlot(ctx context.Context, c *replconn.Conn, name string) (SlotPosition, error) {
+	fail := func(err error) (SlotPosition, error) {
+		return SlotPosition{}, fmt.Errorf("reading replication slot %q: %w", name, err)
+	}
+	result, err := c.Query(ctx, "READ_REPLICATION_SLOT "+replconn.QuoteIdentifier(name))
+	if err != nil {
+		return fail(err)
+	}
+	row, err := result.Row(3)
+	if err != nil {
+		return fail(err)
+	}
+	switch {
+	case row[0] == nil:
+		return SlotPosition{}, nil
+	case row[1] == nil || row[2] == nil:
+		return SlotPosition{Exists: true}, nil
+	}
+	l, err := ParseLSN(string(row[1]))
+	if err != nil {
+		return fail(err)
+	}
+	t, err := ParseTimelineID(string(row[2]))
+	if err != nil {
+		return fail(err)
+	}
+	return SlotPosition{true, Position{t, l}}, nil
 }
 
 // DropSlot drops a slot.

@@ -17,6 +17,22 @@ type Store interface {
 	WriteHistory(t TimelineID, content []byte) error
 }
 
+// RecordStore is a Store that can look into the WAL that it keeps.
+type RecordStore interface {
+	// RecordsEnd is the end of the last whole record on timeline t, walking
+	// from the start of the segment that holds from. It is not less than
+	// from, also where there is no WAL.
+	RecordsEnd(t TimelineID, from LSN) (LSN, error)
+}
+
+// ImportStore is a Store that takes whole segments from elsewhere.
+type ImportStore interface {
+	// Import has fetch write a segment to a path, checks that it is one of
+	// this cluster, and keeps it, durable under its last name. found is false
+	// where fetch found none.
+	Import(t TimelineID, n SegmentNumber, system uint64, fetch func(name, path string) (found bool, err error)) (found bool, err error)
+}
+
 // Segment is one segment being written. After Seal, Finish or Leave it must
 // not be used.
 type Segment interface {
@@ -27,6 +43,10 @@ type Segment interface {
 	// Sync returns when what was written before the call is durable, under
 	// the name of a partial segment.
 	Sync() error
+
+	// Full says that the last byte was written; Seal follows, perhaps much
+	// later. A Store that compresses begins to do so now. It returns at once.
+	Full()
 
 	// Seal returns when the whole segment is durable under its last name.
 	Seal() error

@@ -5,7 +5,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 
+	"github.com/pgbraid/pgbraid/internal/compress"
 	"github.com/pgbraid/pgbraid/internal/durable"
 )
 
@@ -25,6 +27,9 @@ type DirOptions struct {
 	// the last segment gets its final name although it is not full, since
 	// recovery has to read it.
 	DataDirectory bool
+	// Compression of complete segments; the zero value is none. Partial ones
+	// and history files are never compressed.
+	Compression compress.Spec
 }
 
 // DirStore is a Store in a directory, which must exist. Segments lie there
@@ -33,6 +38,7 @@ type DirStore struct {
 	dir     string
 	size    SegmentSize
 	options DirOptions
+	packing chan struct{} // holds one element for each compression that runs
 }
 
 // NewDirStore makes a DirStore for segments of the given size.
@@ -40,14 +46,21 @@ func NewDirStore(dir string, size SegmentSize, o DirOptions) *DirStore {
 	if o.Mode == 0 {
 		o.Mode = 0o600
 	}
-	return &DirStore{dir, size, o}
+	workers := o.Compression.Workers
+	if workers == 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	// The workers are there for several segments, each of which one of them
+	// compresses.
+	o.Compression.Workers = 1
+	return &DirStore{dir, size, o, make(chan struct{}, workers)}
 }
 
 // OpenSegment implements Store.
 func (d *DirStore) OpenSegment(t TimelineID, n SegmentNumber) (Segment, error) {
 	name := d.size.FileName(t, n)
 	path := filepath.Join(d.dir, name+PartialSuffix)
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, d.options.Mode)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, d.options.Mode)
 	if err != nil {
 		return nil, err
 	}
@@ -109,9 +122,10 @@ func (d *DirStore) markArchived(name string) error {
 }
 
 type dirSegment struct {
-	store *DirStore
-	name  string
-	file  *os.File
+	store  *DirStore
+	name   string
+	file   *os.File
+	packed chan error // gets the result of compressing; nil: it is not compressed
 }
 
 func (s *dirSegment) WriteAt(p []byte, offset int64) (int, error) {
@@ -125,14 +139,21 @@ func (s *dirSegment) Sync() error {
 	return durable.SyncData(s.file)
 }
 
-func (s *dirSegment) Leave() error {
-	return errors.Join(s.Sync(), s.file.Close())
+func (s *dirSegment) Full() {
+	if s.store.options.Compression.Method != compress.None {
+		s.packed = make(chan error, 1)
+		go func() { s.packed <- s.pack() }()
+	}
 }
 
 func (s *dirSegment) Seal() error {
+	if s.packed != nil {
+		return s.sealPacked()
+	}
 	if err := s.rename(); err != nil {
 		return err
 	}
+	s.store.dropPartials(s.name)
 	return s.store.markArchived(s.name)
 }
 
@@ -143,13 +164,27 @@ func (s *dirSegment) Finish() error {
 	return s.Leave()
 }
 
+func (s *dirSegment) Leave() error {
+	var err error
+	if s.packed != nil {
+		err = errors.Join(<-s.packed, os.Remove(s.packedPath()+temporarySuffix))
+		s.packed = nil
+	}
+	return errors.Join(err, s.Sync(), s.file.Close())
+}
+
+// rename gives the file its last name.
 func (s *dirSegment) rename() error {
 	if err := s.Leave(); err != nil {
 		return err
 	}
 	last := filepath.Join(s.store.dir, s.name)
-	if s.store.options.NoSync {
-		return os.Rename(last+PartialSuffix, last)
+	return s.store.rename(last+PartialSuffix, last)
+}
+
+func (d *DirStore) rename(from, to string) error {
+	if d.options.NoSync {
+		return os.Rename(from, to)
 	}
-	return durable.Rename(last+PartialSuffix, last)
+	return durable.Rename(from, to)
 }

@@ -21,7 +21,8 @@ type commands struct {
 	Help    helpOption    `help:"Show this help."`
 	Version versionOption `short:"V" help:"Show the version."`
 
-	Clone cloneCommand `cmd:"" help:"Make a directory a running cluster's standby."`
+	Clone   cloneCommand   `cmd:"" help:"Make a directory a running cluster's standby."`
+	Receive receiveCommand `cmd:"" help:"Keep a server's write-ahead log, without end."`
 }
 
 // Main runs the command line args (without the program's name) and returns the

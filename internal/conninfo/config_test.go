@@ -114,12 +114,11 @@ func TestEveryEnvironmentVariableOfLibpqIsRead(t *testing.T) {
 				v = "::1"
 			}
 			t.Setenv(k.env, v)
-			text, prefix := "", ""
-			switch v {
-			case "direct":
+			text := ""
+			if v == "direct" {
 				text = "sslmode=require"
 			}
-			i, err := Parse(Flags{ConnString: prefix + text}, "prog")
+			i, err := Parse(Flags{ConnString: text}, "prog")
 			if slices.Contains(refused, k.name) {
 				if err == nil {
 					t.Error("not refused")

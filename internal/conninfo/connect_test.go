@@ -1,8 +1,10 @@
 package conninfo
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os/user"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -25,9 +28,10 @@ type walsender struct {
 	reports  map[string]string // parameter status
 	readOnly string            // what SHOW transaction_read_only answers
 
-	mu   sync.Mutex
-	sent []string
-	seen []map[string]string // the parameters of each start-up
+	mu    sync.Mutex
+	dials int
+	sent  []string
+	seen  []map[string]string // the parameters of each start-up
 }
 
 func (w *walsender) start(t *testing.T, network, addr string) *walsender {
@@ -44,6 +48,9 @@ func (w *walsender) start(t *testing.T, network, addr string) *walsender {
 			if err != nil {
 				return
 			}
+			w.mu.Lock()
+			w.dials++
+			w.mu.Unlock()
 			serving.Go(func() { defer c.Close(); w.serve(c) })
 		}
 	})
@@ -133,11 +140,11 @@ func TestPasswordIsAskedForOnceAndOnlyWhenTheServerWantsOne(t *testing.T) {
 
 	i := mustParse(t, text)
 	_, err := connect(t, i)
-	if !i.NeedsPassword(err) || !errors.Is(err, ErrPasswordRequired) {
+	if !i.NeedsPassword(err) || !IsPasswordRequired(err) {
 		t.Fatalf("first connect: %v", err)
 	}
-	if len(w.sent) != 0 {
-		t.Errorf("sent %q where there was no password to send", w.sent)
+	if len(w.sent) != 0 || len(w.seen) != 1 {
+		t.Errorf("%d start-ups, sent %q where there was no password to send", len(w.seen), w.sent)
 	}
 	i.SetPassword("wrong")
 	if _, err = connect(t, i); err == nil || i.NeedsPassword(err) {
@@ -160,8 +167,47 @@ func TestPasswordIsAskedForOnceAndOnlyWhenTheServerWantsOne(t *testing.T) {
 	if _, err = connect(t, first); err != nil || first.PasswordFirst() {
 		t.Errorf("after -W: %v", err)
 	}
+	time.Sleep(50 * time.Millisecond) // a cancel request would come on its own connection
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.dials != len(w.seen) {
+		t.Errorf("%d connections for %d start-ups", w.dials, len(w.seen))
+	}
 	if got := w.seen[0]["replication"] + " " + w.seen[0]["database"] + " " + w.seen[0]["application_name"]; got != "true replication prog" {
 		t.Errorf("start-up: %s", got)
+	}
+}
+
+func TestQuestionForAPasswordIsSeenHoweverItArrives(t *testing.T) {
+	t.Parallel()
+	encode := func(list ...pgproto3.BackendMessage) (b []byte) {
+		for _, m := range list {
+			var err error
+			if b, err = m.Encode(b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return b
+	}
+	notice := &pgproto3.NoticeResponse{Message: "n"}
+	instead := encode(&passwordRequired)
+	for _, c := range []struct {
+		name     string
+		in, want []byte
+	}{
+		{"SASL", encode(notice, &pgproto3.AuthenticationSASL{AuthMechanisms: []string{"SCRAM-SHA-256"}}), append(encode(notice), instead...)},
+		{"MD5", encode(&pgproto3.AuthenticationMD5Password{}), instead},
+		{"trust", encode(notice, &pgproto3.AuthenticationOk{}, notice), encode(notice, &pgproto3.AuthenticationOk{}, notice)},
+		{"error", encode(&pgproto3.ErrorResponse{Code: "28000"}), encode(&pgproto3.ErrorResponse{Code: "28000"})},
+		{"huge notice", []byte("N\xff\xff\xff\xffrest"), []byte("N\xff\xff\xff\xffrest")},
+		{"short length", []byte("R\x00\x00\x00\x00rest"), []byte("R\x00\x00\x00\x00rest")},
+	} {
+		for _, r := range []io.Reader{bytes.NewReader(c.in), iotest.OneByteReader(bytes.NewReader(c.in))} {
+			got, err := io.ReadAll(&authWatcher{r: r})
+			if err != nil || !bytes.Equal(got, c.want) {
+				t.Errorf("%s: %q, %v; want %q", c.name, got, err, c.want)
+			}
+		}
 	}
 }
 
@@ -170,7 +216,7 @@ func TestMissingPasswordEndsTheWalkThroughTheHosts(t *testing.T) {
 	a := (&walsender{password: "x"}).start(t, "tcp", "127.0.0.1:0")
 	b := (&walsender{}).start(t, "tcp", "127.0.0.1:0")
 	_, err := connect(t, mustParse(t, "host=127.0.0.1,127.0.0.1 sslmode=disable port="+a.port()+","+b.port()))
-	if !errors.Is(err, ErrPasswordRequired) || len(b.seen) != 0 {
+	if !IsPasswordRequired(err) || len(b.seen) != 0 {
 		t.Errorf("second server asked %d times: %v", len(b.seen), err)
 	}
 }
@@ -308,7 +354,7 @@ func TestHintFitsTheError(t *testing.T) {
 		{&pgconn.PgError{Code: "42501", Severity: "ERROR"}, ""},
 		{&pgconn.PgError{Code: "53300"}, "max_wal_senders"},
 		{&pgconn.PgError{Code: "57P03"}, "hot_standby"},
-		{passwordRequired{}, "PGPASSWORD"},
+		{&pgconn.PgError{Code: "28P01", Routine: noPassword}, "PGPASSWORD"},
 		{context.DeadlineExceeded, "in time"},
 	} {
 		if got := Hint(c.err); !strings.Contains(got, c.want) || c.want == "" && got != "" {

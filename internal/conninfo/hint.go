@@ -26,7 +26,7 @@ func Hint(err error) string {
 	}
 	var pgErr *pgconn.PgError
 	switch {
-	case errors.Is(err, ErrPasswordRequired):
+	case IsPasswordRequired(err):
 		return "put the password in a passfile (~/.pgpass) or in PGPASSWORD, or leave out -w to be asked"
 	case errors.As(err, &pgErr):
 		return serverHint(pgErr, role, local)

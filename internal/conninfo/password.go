@@ -15,20 +15,28 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// ErrPasswordRequired says that the server asked for a password and none is
-// known. A connect that fails so has sent nothing after the server's question,
-// so that no failed log-in stands in the server's log.
-var ErrPasswordRequired = errors.New("server asks for a password, and none was given")
+// noPassword marks, in an error's Routine, that this package made it.
+const noPassword = "conninfo: no password"
 
-// passwordRequired is ErrPasswordRequired in a form that ends pgconn's walk
-// through its list of servers, as a refused password does: libpq too goes on
-// to no other server then.
-type passwordRequired struct{}
+// passwordRequired stands in for the server's question where there is no
+// password to answer it with. Being an error message with the code of a refused
+// password, it ends pgconn's walk through its list of servers, as in libpq; and
+// it comes before anything is sent, so that no failed log-in stands in the
+// server's log.
+var passwordRequired = pgproto3.ErrorResponse{
+	Severity:            "FATAL",
+	SeverityUnlocalized: "FATAL",
+	Code:                "28P01",
+	Message:             "the server asks for a password, and none was given",
+	Routine:             noPassword,
+}
 
-func (passwordRequired) Error() string        { return ErrPasswordRequired.Error() }
-func (passwordRequired) Is(target error) bool { return target == ErrPasswordRequired }
-func (passwordRequired) Unwrap() error {
-	return &pgconn.PgError{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: "28P01", Message: ErrPasswordRequired.Error()}
+// IsPasswordRequired says whether a connect ended because the server asked for
+// a password and none was known. It goes by what the server asked, not by the
+// text of its errors.
+func IsPasswordRequired(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Routine == noPassword
 }
 
 // SetPassword keeps a password that was typed in, for all configurations that
@@ -43,11 +51,10 @@ func (i *Info) SetPassword(password string) {
 func (i *Info) PasswordFirst() bool { return i.flags.ForcePassword && !i.prompted }
 
 // NeedsPassword says whether a connect that failed with err is to be tried
-// again after asking for a password: the server wants one, no source has one,
-// it was not asked for yet, and -w was not given. It goes by what the server
-// asked, not by the text of its errors.
+// again after asking for a password: the server wants one (see
+// IsPasswordRequired), it was not asked for yet, and -w was not given.
 func (i *Info) NeedsPassword(err error) bool {
-	return !i.flags.NoPassword && !i.prompted && errors.Is(err, ErrPasswordRequired)
+	return !i.flags.NoPassword && !i.prompted && IsPasswordRequired(err)
 }
 
 func (i *Info) passwordFor(e endpoint) string {
@@ -60,7 +67,7 @@ func (i *Info) passwordFor(e endpoint) string {
 // passwordSwitch is the password for one server.
 type passwordSwitch struct{ host, port, password string }
 
-// watchPasswords makes a connect stop with ErrPasswordRequired where it would
+// watchPasswords makes a connect stop with passwordRequired where it would
 // send an empty password, and, where the passfile has different passwords for
 // the hosts of a list, gives each server its own. pgconn has one password per
 // Config; but just before the start-up it calls AfterNetConnect with the
@@ -132,14 +139,15 @@ func canonicalAddr(s string) string {
 	return strings.TrimSpace(s)
 }
 
-// authWatcher reads along with the server's answer to the start-up message and
-// fails as soon as that asks for a password. Messages that may come before the
-// question (notices, NegotiateProtocolVersion) are stepped over.
+// authWatcher looks at the server's answer to the start-up message and, where
+// that asks for a password, hands on passwordRequired in its place. Messages
+// that may come before the question (notices, NegotiateProtocolVersion) are
+// handed on as they are.
 type authWatcher struct {
 	r    io.Reader
-	head []byte // of the message at hand: type, length, and 4 bytes more
-	skip int    // bytes left of a message that is of no interest
-	done bool
+	held []byte // read and not yet handed on
+	done bool   // the question was seen, or there is none
+	end  bool   // nothing comes after held
 }
 
 // Codes of the authentication request (manual, "Message Formats").
@@ -149,32 +157,55 @@ const (
 	authSASL      = 10
 )
 
+// maxEarlyMessage caps a message that comes before the question, in bytes.
+const maxEarlyMessage = 1 << 16
+
 func (a *authWatcher) Read(p []byte) (int, error) {
-	n, err := a.r.Read(p)
-	for b := p[:n]; len(b) > 0 && !a.done; {
-		if a.skip > 0 {
-			k := min(a.skip, len(b))
-			a.skip -= k
-			b = b[k:]
-			continue
-		}
-		a.head = append(a.head, b[0])
-		b = b[1:]
-		if len(a.head) == 5 && a.head[0] != 'R' {
-			length := int(binary.BigEndian.Uint32(a.head[1:]))
-			if a.head[0] != 'N' && a.head[0] != 'v' || length < 4 || length > 1<<16 {
-				a.done = true // an error, or something that pgconn will refuse
-				break
-			}
-			a.skip, a.head = length-4, a.head[:0]
-		}
-		if len(a.head) == 9 {
-			a.done = true
-			switch binary.BigEndian.Uint32(a.head[5:]) {
-			case authCleartext, authMD5, authSASL:
-				return 0, passwordRequired{}
-			}
+	if len(a.held) == 0 && !a.done {
+		if err := a.next(); err != nil {
+			return 0, err
 		}
 	}
-	return n, err
+	if len(a.held) > 0 {
+		n := copy(p, a.held)
+		a.held = a.held[n:]
+		return n, nil
+	}
+	if a.end {
+		return 0, io.EOF
+	}
+	return a.r.Read(p)
+}
+
+// next reads one message, or as much of it as tells that it is not looked for.
+func (a *authWatcher) next() error {
+	head := make([]byte, 5, 9)
+	if _, err := io.ReadFull(a.r, head); err != nil {
+		return err
+	}
+	length := int64(binary.BigEndian.Uint32(head[1:]))
+	more := int64(0)
+	switch {
+	case head[0] == 'R' && length >= 8:
+		more, a.done = 4, true
+	case (head[0] == 'N' || head[0] == 'v') && length >= 4 && length <= maxEarlyMessage:
+		more = length - 4
+	default:
+		a.done = true // an error message, or something that pgconn will refuse
+	}
+	a.held = append(head, make([]byte, more)...)
+	if _, err := io.ReadFull(a.r, a.held[5:]); err != nil {
+		return err
+	}
+	if head[0] != 'R' || more == 0 {
+		return nil
+	}
+	switch binary.BigEndian.Uint32(a.held[5:]) {
+	case authCleartext, authMD5, authSASL:
+		var err error
+		a.held, err = passwordRequired.Encode(nil)
+		a.end = true
+		return err
+	}
+	return nil
 }

@@ -1,0 +1,80 @@
+package logstream
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/pgbraid/pgbraid/internal/compress"
+)
+
+// A compressed archive: the segment that is being received is a plain .partial
+// file, which a restart goes on from and which is durable as far as any other;
+// once it is full, a worker writes the compressed file beside it, which takes
+// its place when it is durable. So no torn compressed file is ever there under
+// a name that means something.
+
+const temporarySuffix = ".tmp"
+
+// packBuffer is how much of a segment is handed to the compressor at once.
+const packBuffer = 256 << 10
+
+func (s *dirSegment) packedPath() string {
+	return filepath.Join(s.store.dir, s.name+s.store.options.Compression.Method.Suffix())
+}
+
+// pack writes the compressed segment under a temporary name.
+func (s *dirSegment) pack() (err error) {
+	d := s.store
+	d.packing <- struct{}{}
+	defer func() { <-d.packing }()
+	f, err := os.OpenFile(s.packedPath()+temporarySuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, d.options.Mode)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	buffered := bufio.NewWriterSize(f, packBuffer)
+	z, err := d.options.Compression.NewWriter(buffered)
+	if err != nil {
+		return err
+	}
+	source := io.NewSectionReader(s.file, 0, int64(d.size))
+	if _, err := io.CopyBuffer(struct{ io.Writer }{z}, source, make([]byte, packBuffer)); err != nil {
+		return err
+	}
+	if err := errors.Join(z.Close(), buffered.Flush()); err != nil {
+		return err
+	}
+	if d.options.NoSync {
+		return nil
+	}
+	return f.Sync()
+}
+
+// sealPacked puts the compressed segment into the place of the partial one,
+// whose bytes need no fsync of their own then.
+func (s *dirSegment) sealPacked() error {
+	err := <-s.packed
+	s.packed = nil
+	last := s.packedPath()
+	if err != nil {
+		_ = os.Remove(last + temporarySuffix)
+		return errors.Join(err, s.file.Close())
+	}
+	if err := errors.Join(s.store.rename(last+temporarySuffix, last), s.file.Close()); err != nil {
+		return err
+	}
+	s.store.dropPartials(s.name)
+	return s.store.markArchived(s.name)
+}
+
+// dropPartials removes what was left of a segment that is complete now, in
+// whatever form an earlier run or another tool began it. What cannot be
+// removed does no harm: complete ones come first everywhere.
+func (d *DirStore) dropPartials(name string) {
+	for _, m := range []compress.Method{compress.None, compress.Gzip, compress.LZ4, compress.Zstd} {
+		_ = os.Remove(filepath.Join(d.dir, name+m.Suffix()+PartialSuffix))
+	}
+}
