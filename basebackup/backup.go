@@ -161,6 +161,9 @@ func (b *backup) begin(ctx context.Context) error {
 	if b.tablespaces, err = readTablespaces(result); err != nil {
 		return fmt.Errorf("list of tablespaces: %w", err)
 	}
+	for _, m := range unused(b.tablespaces, b.options.Tablespaces) {
+		b.log.Warn("no tablespace lies where this mapping says", "old", m.Old)
+	}
 	if err := place(b.tablespaces, b.options.Directory, b.options.Tablespaces); err != nil {
 		return err
 	}
@@ -219,7 +222,7 @@ func (b *backup) receive(ctx context.Context) error {
 func (b *backup) receiveBase(ctx context.Context) error {
 	defer b.conn.Watch(ctx)()
 	b.setPhase(phaseCopy)
-	if err := receiveArchives(b.conn, b.tablespaces, &countingSink{b.sink, &b.begun}); err != nil {
+	if err := receiveArchives(b.conn, b.server.Version, b.tablespaces, &countingSink{b.sink, &b.begun}); err != nil {
 		return err
 	}
 	if err := b.sink.endManifest(); err != nil {
@@ -231,6 +234,9 @@ func (b *backup) receiveBase(ctx context.Context) error {
 	}
 	if b.end, err = readPosition(result); err != nil {
 		return fmt.Errorf("end position: %w", err)
+	}
+	if b.end.LSN < b.start.LSN || b.end.Timeline < b.start.Timeline {
+		return fmt.Errorf("%w: backup ends at %s, before its start at %s", replconn.ErrMalformed, b.end, b.start)
 	}
 	b.log.Debug("write-ahead log end point", "end", b.end.LSN.String(), "timeline", b.end.Timeline)
 	// The server reports pages with wrong checksums last of all.

@@ -39,13 +39,12 @@ func writeConfig(root *os.Root, name, text string, how int, mode fs.FileMode, sy
 }
 
 // standbySettings is the text of the settings, for a connection string and the
-// name of a permanent slot or "".
+// name of a permanent slot or "". The slot is set also where there is none: the
+// source may have been a standby itself, and a standby that asks its primary for
+// the slot which that used never streams.
 func standbySettings(conninfo, slot string) string {
-	text := "primary_conninfo = " + quoteSetting(conninfo) + "\n"
-	if slot != "" {
-		text += "primary_slot_name = " + quoteSetting(slot) + "\n"
-	}
-	return text
+	return "primary_conninfo = " + quoteSetting(conninfo) + "\n" +
+		"primary_slot_name = " + quoteSetting(slot) + "\n"
 }
 
 // quoteSetting quotes a value for postgresql.conf: in single quotes, with

@@ -1,10 +1,6 @@
 package basebackup
 
-import (
-	"fmt"
-
-	"github.com/pgbraid/pgbraid/internal/replconn"
-)
+import "github.com/pgbraid/pgbraid/internal/replconn"
 
 // archiveSink takes what BASE_BACKUP sends, whatever form it has on the wire.
 // Slices are valid only during the call.
@@ -15,13 +11,14 @@ type archiveSink interface {
 	manifestData(p []byte) error
 }
 
-// receiveArchives hands the archives and the manifest to the sink. Behind it
-// the end position comes next on the connection.
-func receiveArchives(c *replconn.Conn, tablespaces []*Tablespace, sink archiveSink) error {
-	if c.ServerVersion() >= 150000 {
+// receiveArchives hands the archives and the manifest to the sink. version is
+// the one that the command was made for. Behind it the end position comes next
+// on the connection.
+func receiveArchives(c *replconn.Conn, version int, tablespaces []*Tablespace, sink archiveSink) error {
+	if version >= 150000 {
 		return receiveFramed(c, tablespaces, sink)
 	}
-	return receiveLegacy(c, tablespaces, sink)
+	return receiveLegacy(c, version, tablespaces, sink)
 }
 
 // expectCopyOut reads the beginning of a COPY.
@@ -39,19 +36,19 @@ func expectCopyOut(c *replconn.Conn) error {
 // receiveLegacy reads the form that servers up to release 14 send: a COPY of
 // bare tar data for each tablespace in the order of the list, then one for the
 // manifest where there is one (PROTOCOL.md 2.2, 4b).
-func receiveLegacy(c *replconn.Conn, tablespaces []*Tablespace, sink archiveSink) error {
+func receiveLegacy(c *replconn.Conn, version int, tablespaces []*Tablespace, sink archiveSink) error {
 	for _, t := range tablespaces {
 		if err := sink.beginArchive(t); err != nil {
 			return err
 		}
 		if err := receiveCopy(c, sink.archiveData); err != nil {
-			return fmt.Errorf("%s: %w", t.archive(), err)
+			return err
 		}
 		if err := sink.endArchive(); err != nil {
 			return err
 		}
 	}
-	if !hasManifest(c.ServerVersion()) {
+	if !hasManifest(version) {
 		return nil
 	}
 	return receiveCopy(c, sink.manifestData)

@@ -3,6 +3,7 @@ package basebackup
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -40,6 +41,17 @@ func ParseTablespaceMapping(text string) (TablespaceMapping, error) {
 		}
 	}
 	return TablespaceMapping{filepath.Clean(sides[0]), filepath.Clean(sides[1])}, nil
+}
+
+// unused are the mappings that fit no tablespace, most likely mistyped.
+func unused(tablespaces []*Tablespace, mappings []TablespaceMapping) (list []TablespaceMapping) {
+	for _, m := range mappings {
+		fits := func(t *Tablespace) bool { return !t.base() && filepath.Clean(t.Location) == m.Old }
+		if !slices.ContainsFunc(tablespaces, fits) {
+			list = append(list, m)
+		}
+	}
+	return list
 }
 
 // place decides where each tablespace is put.

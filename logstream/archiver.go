@@ -233,5 +233,5 @@ func (e *MissingSlotError) Error() string {
 
 // Hint is advice for the person who sees the error.
 func (e *MissingSlotError) Hint() string {
-	return "Create it first, or check its name: SELECT * FROM pg_replication_slots."
+	return "Create it (clone -C, receive --create-slot), or check its name: SELECT * FROM pg_replication_slots."
 }

@@ -76,11 +76,15 @@ func (c *cursor) end(kind flushKind) error {
 }
 
 // moveTo leaves the open segment as it is and goes on at the start of the
-// segment of another position.
+// segment of another position. It waits until what came before is sealed: a
+// restart looks at one timeline only for segments that are not.
 func (c *cursor) moveTo(p Position) error {
 	if err := c.end(flushLeave); err != nil {
 		return err
 	}
 	c.pos = Position{p.Timeline, c.size.Floor(p.LSN)}
-	return c.flush.add(flushJob{kind: flushMove, upTo: c.pos})
+	if err := c.flush.add(flushJob{kind: flushMove, upTo: c.pos}); err != nil {
+		return err
+	}
+	return c.flush.drain()
 }

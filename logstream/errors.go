@@ -76,8 +76,9 @@ func permanent(err error) bool {
 		missing  *WALMissingError
 		system   *SystemMismatchError
 		timeline *TimelineError
+		slot     *MissingSlotError
 	)
-	if errors.As(err, &store) || errors.As(err, &missing) || errors.As(err, &system) || errors.As(err, &timeline) {
+	if errors.As(err, &store) || errors.As(err, &missing) || errors.As(err, &system) || errors.As(err, &timeline) || errors.As(err, &slot) {
 		return true
 	}
 	if errors.Is(err, replconn.ErrMalformed) {

@@ -40,10 +40,7 @@ func (r *Receiver) fetch(ctx context.Context) State {
 // leaveForArchive goes back to the start of the segment that is open, which
 // then comes from the archive as a whole.
 func (r *Receiver) leaveForArchive() error {
-	if err := r.cursor.moveTo(r.cursor.pos); err != nil {
-		return err
-	}
-	return r.flush.drain()
+	return r.cursor.moveTo(r.cursor.pos)
 }
 
 // fetchSegment takes the segment where the stream stands from the archive, on
@@ -72,7 +69,7 @@ func (r *Receiver) fetchSegment(ctx context.Context) (found bool, err error) {
 			return false, err
 		}
 		r.publish(0)
-		return true, r.flush.drain()
+		return true, nil
 	}
 	return false, nil
 }

@@ -182,6 +182,16 @@ func (r *Receiver) makeSlot(ctx context.Context) error {
 			return err
 		}
 		r.created = true
+	case s.Name != "" && !s.Recreate && r.conn.ServerVersion() >= 150000:
+		// Without this question a wrong name would show only when the stream
+		// begins: for a clone, after the server's checkpoint.
+		slot, err := ReadSlot(ctx, r.conn, s.Name)
+		if err != nil {
+			return err
+		}
+		if !slot.Exists {
+			return &MissingSlotError{s.Name}
+		}
 	}
 	return nil
 }

@@ -119,6 +119,11 @@ type BadSegment struct {
 // the newest segment if it is partial, behind it if it is complete. found is
 // false if there is none. Segments that are passed over because of their size
 // are returned as bad.
+//
+// Segments are sealed beside the stream, so a receiver that was killed may
+// leave several partial ones behind each other: it goes on from the first of
+// these, or the others would never become complete. A partial segment of an
+// older timeline is where that timeline was left, and stays.
 func FindStart(dir string, size SegmentSize) (start Position, found bool, bad []BadSegment, err error) {
 	list, err := ListSegments(dir, size)
 	if err != nil {
@@ -126,7 +131,7 @@ func FindStart(dir string, size SegmentSize) (start Position, found bool, bad []
 	}
 	for _, f := range list {
 		if f.Partial {
-			return Position{f.Timeline, size.Start(f.Number)}, true, bad, nil
+			return Position{f.Timeline, size.Start(firstPartial(list, f))}, true, bad, nil
 		}
 		n, err := f.Length(dir)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -142,4 +147,22 @@ func FindStart(dir string, size SegmentSize) (start Position, found bool, bad []
 		return Position{f.Timeline, size.Start(f.Number + 1)}, true, bad, nil
 	}
 	return Position{}, false, bad, nil
+}
+
+// firstPartial is the first of the partial segments that lead up to last
+// without a complete one between. list has the newest first.
+func firstPartial(list []SegmentFile, last SegmentFile) SegmentNumber {
+	first := last.Number
+	complete := map[SegmentNumber]bool{}
+	for _, f := range list {
+		if f.Timeline == last.Timeline && !f.Partial {
+			complete[f.Number] = true
+		}
+	}
+	for _, f := range list {
+		if f.Timeline == last.Timeline && f.Partial && f.Number == first-1 && !complete[f.Number] {
+			first = f.Number
+		}
+	}
+	return first
 }

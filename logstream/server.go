@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"strconv"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pgbraid/pgbraid/internal/replconn"
 )
 
@@ -52,4 +53,15 @@ func Describe(ctx context.Context, c *replconn.Conn) (Server, error) {
 	}
 	s.SystemIdentifier, s.Position, err = IdentifySystem(ctx, c)
 	return s, err
+}
+
+// DescribeServer connects and asks. config must be one of a physical
+// replication connection.
+func DescribeServer(ctx context.Context, config *pgconn.Config) (Server, error) {
+	c, err := replconn.Connect(ctx, config)
+	if err != nil {
+		return Server{}, err
+	}
+	defer func() { _ = c.Close() }() // nothing is expected of it any more
+	return Describe(ctx, c)
 }

@@ -24,8 +24,8 @@ type DirOptions struct {
 	// DataDirectory says that the directory is the pg_wal of a data
 	// directory: what is complete is marked as archived in archive_status,
 	// so that the server which starts there does not archive it again; and
-	// the last segment gets its final name although it is not full, since
-	// recovery has to read it.
+	// the last segment of each timeline gets its final name although it is
+	// not full, since recovery has to read it.
 	DataDirectory bool
 	// Compression of complete segments; the zero value is none. Partial ones
 	// and history files are never compressed.
@@ -157,14 +157,17 @@ func (s *dirSegment) Seal() error {
 	return s.store.markArchived(s.name)
 }
 
-func (s *dirSegment) Finish() error {
+func (s *dirSegment) Finish() error { return s.Leave() }
+
+func (s *dirSegment) Leave() error {
 	if s.store.options.DataDirectory {
 		return s.rename()
 	}
-	return s.Leave()
+	return s.close()
 }
 
-func (s *dirSegment) Leave() error {
+// close makes durable what was written, and closes the file.
+func (s *dirSegment) close() error {
 	var err error
 	if s.packed != nil {
 		err = errors.Join(<-s.packed, os.Remove(s.packedPath()+temporarySuffix))
@@ -175,7 +178,7 @@ func (s *dirSegment) Leave() error {
 
 // rename gives the file its last name.
 func (s *dirSegment) rename() error {
-	if err := s.Leave(); err != nil {
+	if err := s.close(); err != nil {
 		return err
 	}
 	last := filepath.Join(s.store.dir, s.name)

@@ -52,7 +52,7 @@ write-ahead log, following timeline switches. DIR then starts as a standby of
 that server. What a failed clone made is removed again.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 WAL missing on the server,
-130/143 ended by SIGINT/SIGTERM.`
+130/143/129 ended by SIGINT/SIGTERM/SIGHUP.`
 }
 
 // Run is called by kong.

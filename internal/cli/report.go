@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 
@@ -16,15 +17,37 @@ import (
 
 // report shows an error in one line, and advice on it in another.
 func report(w io.Writer, err error) {
-	fmt.Fprintf(w, "pgbraid: error: %s\n", progress.Sanitize(message(err)))
+	fmt.Fprintf(w, "pgbraid: error: %s\n", progress.Sanitize(oneLine(describe(err))))
 	if h := hint(err); h != "" {
 		fmt.Fprintf(w, "pgbraid: hint: %s\n", progress.Sanitize(h))
 	}
 }
 
-// message is the error's text in one line.
-func message(err error) string {
-	return strings.Join(strings.Fields(strings.ReplaceAll(err.Error(), "\n", "; ")), " ")
+// oneLine is a text without its line breaks.
+func oneLine(text string) string {
+	return strings.Join(strings.Fields(strings.ReplaceAll(text, "\n", "; ")), " ")
+}
+
+// describe is the error's text. pgconn tells of each address and each way of
+// using TLS that it tried; what is left of that is each cause once.
+func describe(err error) string {
+	var connect *pgconn.ConnectError
+	if !errors.As(err, &connect) {
+		return err.Error()
+	}
+	before, _, _ := strings.Cut(err.Error(), connect.Error())
+	var causes []string
+	for _, line := range strings.Split(errors.Unwrap(connect).Error(), "\n") {
+		line = strings.TrimSpace(line)
+		// sslmode=prefer goes on without TLS: that it had to is no cause.
+		if line != "" && !slices.Contains(causes, line) && !strings.HasSuffix(line, "server refused TLS connection") {
+			causes = append(causes, line)
+		}
+	}
+	if len(causes) == 0 {
+		return err.Error()
+	}
+	return before + "could not connect: " + strings.Join(causes, "; ")
 }
 
 // hint finds advice on an error: its own, the server's, or that on a
@@ -39,7 +62,7 @@ func hint(err error) string {
 		return `Try "pgbraid --help", or "pgbraid COMMAND --help".`
 	}
 	if h := conninfo.Hint(err); h != "" {
-		return strings.ToUpper(h[:1]) + h[1:] + "."
+		return strings.ToUpper(h[:1]) + strings.TrimRight(h[1:], ".?") + "."
 	}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
@@ -91,7 +114,7 @@ func (h *lineHandler) Handle(_ context.Context, r slog.Record) error {
 	b.WriteString(progress.Sanitize(r.Message))
 	divider := " ("
 	attr := func(a slog.Attr) bool {
-		b.WriteString(divider + a.Key + " " + progress.Sanitize(a.Value.String()))
+		b.WriteString(divider + a.Key + " " + progress.Sanitize(oneLine(a.Value.String())))
 		divider = ", "
 		return true
 	}

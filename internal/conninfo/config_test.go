@@ -145,6 +145,11 @@ func TestHostaddrIsDialledAndHostIsVerified(t *testing.T) {
 	if len(c.Fallbacks) != 1 || c.Fallbacks[0].Host != "::1" || c.Fallbacks[0].TLSConfig == nil {
 		t.Errorf("second server: %+v", c.Fallbacks)
 	}
+	// With sslmode=prefer each server is dialled twice, with TLS and without.
+	plain, err := mustParse(t, "host=db.example hostaddr=127.0.0.9").Config()
+	if err != nil || plain.Host != "127.0.0.9" || len(plain.Fallbacks) != 1 || plain.Fallbacks[0].Host != "127.0.0.9" {
+		t.Errorf("sslmode=prefer: %s, %+v, %v", plain.Host, plain.Fallbacks, err)
+	}
 	if c.Password != "fromname" {
 		t.Errorf("password %q", c.Password)
 	}
