@@ -323,8 +323,9 @@ func (s *dirSink) endManifest() error {
 // all finished files are durable.
 func (s *dirSink) close() error {
 	s.leaveDir()
+	_ = s.walRoot.Close() // nothing is written through these themselves
 	if s.root != nil {
-		_ = s.root.Close() // nothing is written through it
+		_ = s.root.Close()
 	}
 	if f := s.writer.Active(); f != nil {
 		_ = f.Close() // an unfinished member: the backup has failed already

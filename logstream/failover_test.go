@@ -36,6 +36,7 @@ func (p pair) bothHosts() string {
 // checkRestored recovers the archive to its end and compares.
 func (p pair) checkRestored(t *testing.T, dir string, with *pgtest.Cluster, timeline string) {
 	t.Helper()
+	t.Logf("files: %s", names(t, dir))
 	restore(t, p.base, dir)
 	p.base.WaitFor(t, "SELECT pg_is_in_recovery()", "f", 60*time.Second)
 	pgtest.AssertSameDigests(t, pgtest.Digest(t, p.base), pgtest.Digest(t, with))
@@ -185,6 +186,7 @@ func TestReceiverPastTheForkSaysSo(t *testing.T) {
 	if !errors.As(err, &fork) || fork.Fork == 0 || fork.Position.LSN < parseLSN(t, ahead) || fork.Hint() == "" {
 		t.Fatalf("got %v, want a TimelineError with the fork and the end %s", err, ahead)
 	}
+	t.Logf("%v\nfiles: %s", err, before)
 	if after := names(t, dir); after != before {
 		t.Errorf("files before: %s, after: %s", before, after)
 	}
@@ -222,6 +224,7 @@ func TestSplitBrainGoesOnWithoutAHole(t *testing.T) {
 	p.primary.SQL(t, "INSERT INTO t SELECT generate_series(2001, 3000)")
 	b.await(1, nextSegment(t, p.primary, mib16))
 	b.stop()
+	t.Logf("files: %s", names(t, dir))
 	if n, _ := compareWithServer(t, dir, mib16, filepath.Clean(p.primary.DataDir)); n == 0 {
 		t.Error("no complete segment")
 	}

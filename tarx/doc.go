@@ -17,8 +17,8 @@
 // allocates nothing but the strings of a member's header.
 //
 // A member's name is the peer's word. A Handler that touches a file system must
-// pass it through CleanName, and a link target through SafeLink, and must see
-// to it that it does not write through a symbolic link that the stream made.
+// pass it through CleanName, must decide itself where a link may lead, and must
+// see to it that it does not write through one that the stream made.
 //
 // AppendHeader, Padding and Trailer make the same bytes as the server does.
 package tarx

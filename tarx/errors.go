@@ -12,7 +12,7 @@ import (
 // io.ErrUnexpectedEOF.
 var ErrTruncated = fmt.Errorf("truncated tar stream: %w", io.ErrUnexpectedEOF)
 
-// ErrUnsafeName is in the chain of the errors of CleanName and SafeLink.
+// ErrUnsafeName is in the chain of the errors of CleanName.
 var ErrUnsafeName = errors.New("unsafe name in tar stream")
 
 // errClosed answers a Write after Close.

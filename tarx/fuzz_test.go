@@ -97,7 +97,6 @@ func checkNames(t *testing.T, h *Header) {
 		t.Errorf("CleanName(%q) = %q", h.Name, clean)
 	}
 	if h.Type == TypeSymlink {
-		_ = SafeLink(h.Name, h.Linkname)
 	}
 }
 

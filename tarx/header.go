@@ -80,7 +80,7 @@ type Header struct {
 	// It is not checked otherwise: see CleanName.
 	Name string
 	// Linkname is a symbolic link's target as sent, and empty for the other
-	// types. It is not checked: see SafeLink.
+	// types. It is not checked.
 	Linkname string
 	Type     Type
 	// Mode holds the Unix permission bits with set-user-ID, set-group-ID and

@@ -57,36 +57,3 @@ func hasDotDot(name string) bool {
 	}
 	return false
 }
-
-// SafeLink checks the target of the symbolic link called name. A relative
-// target must stay in the tree that name is relative to; ".." is allowed only
-// in front, since behind another component it may start from anywhere if that
-// is a link itself. An absolute target passes: tablespaces have one, and where
-// those may lead is the caller's decision. Errors have ErrUnsafeName in their
-// chain; an unsafe name is one.
-func SafeLink(name, target string) error {
-	clean, err := CleanName(name)
-	if err != nil {
-		return err
-	}
-	if target == "" || strings.IndexByte(target, 0) >= 0 {
-		return fmt.Errorf("%w: link %q: target %q is empty or has a NUL byte", ErrUnsafeName, name, target)
-	}
-	if target[0] == '/' {
-		return nil
-	}
-	depth, down := strings.Count(clean, "/"), false
-	for part := range strings.SplitSeq(target, "/") {
-		switch part {
-		case "", ".":
-		case "..":
-			depth--
-			if down || depth < 0 {
-				return fmt.Errorf("%w: link %q: target %q leads out of the tree", ErrUnsafeName, name, target)
-			}
-		default:
-			down = true
-		}
-	}
-	return nil
-}

@@ -167,7 +167,7 @@ func parseRate(text string) (int, error) {
 		number, factor = number[:len(number)-1], 1024
 	}
 	rate, err := strconv.ParseFloat(number, 64)
-	if err != nil {
+	if err != nil || strings.Contains(number, "_") {
 		return 0, fmt.Errorf("transfer rate %q is not a valid value", text)
 	}
 	if rate *= factor; !(rate >= 32 && rate <= 1<<20) {
@@ -206,7 +206,7 @@ func (c *cloneCommand) summary(w io.Writer, r *basebackup.Result) {
 	seconds := r.Duration.Seconds()
 	rate := int64(float64(r.Bytes) / max(seconds, 0.001))
 	fmt.Fprintf(w, "pgbraid: cloned %s and %s of WAL in %s (%s/s): PostgreSQL %d, consistent at %s\n",
-		progress.Bytes(r.Bytes), progress.Bytes(r.WALBytes), progress.Duration(r.Duration),
+		progress.Bytes(r.Bytes), progress.Bytes(r.WALBytes), duration(r.Duration),
 		progress.Bytes(rate), r.ServerVersion/10000, r.End)
 	fmt.Fprintf(w, "pgbraid: %s is a standby now; start it with:  pg_ctl -D %s start\n",
 		r.Directory, shellQuote(r.Directory))
@@ -214,6 +214,14 @@ func (c *cloneCommand) summary(w io.Writer, r *basebackup.Result) {
 		fmt.Fprintf(w, "pgbraid: its files belong to root, which no server runs as; first:  chown -R postgres: %s\n",
 			quoteAll(r.Directories()))
 	}
+}
+
+// duration shows tenths where whole seconds would say little.
+func duration(d time.Duration) string {
+	if d < 10*time.Second {
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	}
+	return progress.Duration(d)
 }
 
 func quoteAll(paths []string) string {
