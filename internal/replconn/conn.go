@@ -64,6 +64,16 @@ func Connect(ctx context.Context, config *pgconn.Config) (*Conn, error) {
 		}
 		return c, err
 	}
+	// pgconn reads in the background when a write takes long, as the start-up
+	// message may on a busy machine. Such a read may still be under way when the
+	// connection is taken over, and would swallow the first answer: so what
+	// pgconn reads through is read through here as well.
+	var reader io.Reader
+	build := config.BuildFrontend
+	config.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		reader = r
+		return build(r, w)
+	}
 	pg, err := pgconn.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, err
@@ -84,7 +94,7 @@ func Connect(ctx context.Context, config *pgconn.Config) (*Conn, error) {
 	}
 	c := &Conn{
 		net:     hijack.Conn,
-		frames:  newFrameReader(hijack.Conn),
+		frames:  newFrameReader(reader),
 		hijack:  hijack,
 		params:  hijack.ParameterStatuses,
 		address: address,
@@ -148,7 +158,9 @@ func leadingNumber(s string) (n int, rest string) {
 // must be called before the next Watch.
 func (c *Conn) Watch(ctx context.Context) (unwatch func()) {
 	c.ctx.Store(&ctx)
-	stop := context.AfterFunc(ctx, func() { c.Interrupt() })
+	// A deadline in the past also for writes: a server that reads nothing
+	// must not hold them for ever.
+	stop := context.AfterFunc(ctx, func() { _ = c.net.SetDeadline(time.Unix(1, 0)) })
 	return func() {
 		stop()
 		c.ctx.Store(nil)

@@ -62,12 +62,20 @@ func (f *frameReader) next() (kind byte, body []byte, err error) {
 	return frame[0], frame[frameHeader:whole:whole], nil
 }
 
-// buffered tells whether a whole frame is there without reading.
-func (f *frameReader) buffered() bool {
-	if f.end-f.start < frameHeader {
-		return false
+// buffered tells whether a whole frame of another kind than those that
+// passOver names is there without reading.
+func (f *frameReader) buffered(passOver func(kind byte) bool) bool {
+	for at := f.start; f.end-at >= frameHeader; {
+		length := int64(binary.BigEndian.Uint32(f.buf[at+1:]))
+		if int64(f.end-at) <= length {
+			return false
+		}
+		if length < 4 || !passOver(f.buf[at]) {
+			return true
+		}
+		at += int(length) + 1
 	}
-	return f.end-f.start > int(binary.BigEndian.Uint32(f.buf[f.start+1:]))
+	return false
 }
 
 // fill makes sure that n bytes are in the buffer from start on. What is left

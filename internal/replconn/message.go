@@ -66,8 +66,15 @@ func (c *Conn) Receive() (kind byte, body []byte, err error) {
 }
 
 // Buffered tells whether Receive would find a message without waiting for the
-// server.
-func (c *Conn) Buffered() bool { return c.frames.buffered() }
+// server. A notice or a parameter change alone is none: Receive would deal with
+// it and wait.
+func (c *Conn) Buffered() bool { return c.frames.buffered(asynchronous) }
+
+// asynchronous tells whether a message is one of those that Receive deals with
+// inside.
+func asynchronous(kind byte) bool {
+	return kind == noticeResponse || kind == parameterStatus || kind == notification
+}
 
 func (c *Conn) notice(body []byte) error {
 	var m pgproto3.NoticeResponse

@@ -1,6 +1,7 @@
 package replconn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +44,7 @@ func (c *Conn) Query(ctx context.Context, command string) (*Result, error) {
 		return nil, err
 	}
 	result, err := c.ReadResult()
-	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Severity != "FATAL" {
+	if c.survivable(err) {
 		if e := c.Drain(); e != nil {
 			return nil, errors.Join(err, e)
 		}
@@ -106,25 +107,41 @@ func (c *Conn) ReadResult() (*Result, error) {
 	}
 }
 
-// Drain reads up to ReadyForQuery, over CommandComplete messages. An error of
-// the server that comes on the way is returned after that.
+// survivable tells whether err is one of the server after which the
+// connection goes on. Severity itself is in the server's language.
+func (c *Conn) survivable(err error) bool {
+	if p := c.ctx.Load(); p != nil && (*p).Err() != nil {
+		return false
+	}
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return false
+	}
+	severity := cmp.Or(pg.SeverityUnlocalized, pg.Severity)
+	return severity != "FATAL" && severity != "PANIC"
+}
+
+// Drain reads up to ReadyForQuery, over CommandComplete messages. The first
+// error of the server that comes on the way is returned after that.
 func (c *Conn) Drain() error {
 	var first error
 	for {
 		kind, _, err := c.Receive()
-		if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Severity != "FATAL" {
-			first = errors.Join(first, err)
+		if c.survivable(err) {
+			if first == nil {
+				first = err
+			}
 			continue
 		}
 		if err != nil {
-			return err
+			return errors.Join(first, err)
 		}
 		switch kind {
 		case ReadyForQuery:
 			return first
 		case CommandComplete:
 		default:
-			return Unexpected(kind, "waiting for the end of a command")
+			return errors.Join(first, Unexpected(kind, "waiting for the end of a command"))
 		}
 	}
 }

@@ -1,0 +1,138 @@
+package basebackup
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/pgbraid/pgbraid/basebackup/manifest"
+)
+
+// commandGolden is the text of BASE_BACKUP by release: without an option,
+// then with one option at a time, then with all of them.
+var commandGolden = map[string]string{
+	"10 plain":       `BASE_BACKUP LABEL 'pgbraid base backup' PROGRESS NOWAIT`,
+	"10 label":       `BASE_BACKUP LABEL 'it''s \ a label' PROGRESS NOWAIT`,
+	"10 fast":        `BASE_BACKUP LABEL 'pgbraid base backup' PROGRESS FAST NOWAIT`,
+	"10 rate":        `BASE_BACKUP LABEL 'pgbraid base backup' PROGRESS NOWAIT MAX_RATE 32`,
+	"10 noverify":    `BASE_BACKUP LABEL 'pgbraid base backup' PROGRESS NOWAIT`,
+	"10 algorithm":   `BASE_BACKUP LABEL 'pgbraid base backup' PROGRESS NOWAIT`,
+	"10 noalgorithm": `BASE_BACKUP LABEL 'pgbraid base backup' PROGRESS NOWAIT`,
+	"10 all":         `BASE_BACKUP LABEL 'x' PROGRESS FAST NOWAIT MAX_RATE 1048576`,
+
+	"11 plain":       `BASE_BACKUP LABEL 'pgbraid base backup' PROGRESS NOWAIT`,
+	"11 label":       `BASE_BACKUP LABEL 'it''s \ a label' PROGRESS NOWAIT`,
+	"11 fast":        `BASE_BACKUP LABEL 'pgbraid base backup' PROGRESS FAST NOWAIT`,
+	"11 rate":        `BASE_BACKUP LABEL 'pgbraid base backup' PROGRESS NOWAIT MAX_RATE 32`,
+	"11 noverify":    `BASE_BACKUP LABEL 'pgbraid base backup' PROGRESS NOWAIT NOVERIFY_CHECKSUMS`,
+	"11 algorithm":   `BASE_BACKUP LABEL 'pgbraid base backup' PROGRESS NOWAIT`,
+	"11 noalgorithm": `BASE_BACKUP LABEL 'pgbraid base backup' PROGRESS NOWAIT`,
+	"11 all":         `BASE_BACKUP LABEL 'x' PROGRESS FAST NOWAIT MAX_RATE 1048576 NOVERIFY_CHECKSUMS`,
+
+	"13 plain":       `BASE_BACKUP LABEL 'pgbraid base backup' PROGRESS NOWAIT MANIFEST 'yes' MANIFEST_CHECKSUMS 'CRC32C'`,
+	"13 label":       `BASE_BACKUP LABEL 'it''s \ a label' PROGRESS NOWAIT MANIFEST 'yes' MANIFEST_CHECKSUMS 'CRC32C'`,
+	"13 fast":        `BASE_BACKUP LABEL 'pgbraid base backup' PROGRESS FAST NOWAIT MANIFEST 'yes' MANIFEST_CHECKSUMS 'CRC32C'`,
+	"13 rate":        `BASE_BACKUP LABEL 'pgbraid base backup' PROGRESS NOWAIT MAX_RATE 32 MANIFEST 'yes' MANIFEST_CHECKSUMS 'CRC32C'`,
+	"13 noverify":    `BASE_BACKUP LABEL 'pgbraid base backup' PROGRESS NOWAIT NOVERIFY_CHECKSUMS MANIFEST 'yes' MANIFEST_CHECKSUMS 'CRC32C'`,
+	"13 algorithm":   `BASE_BACKUP LABEL 'pgbraid base backup' PROGRESS NOWAIT MANIFEST 'yes' MANIFEST_CHECKSUMS 'SHA256'`,
+	"13 noalgorithm": `BASE_BACKUP LABEL 'pgbraid base backup' PROGRESS NOWAIT MANIFEST 'yes' MANIFEST_CHECKSUMS 'NONE'`,
+	"13 all":         `BASE_BACKUP LABEL 'x' PROGRESS FAST NOWAIT MAX_RATE 1048576 NOVERIFY_CHECKSUMS MANIFEST 'yes' MANIFEST_CHECKSUMS 'SHA512'`,
+
+	"15 plain":       `BASE_BACKUP (LABEL 'pgbraid base backup', PROGRESS, CHECKPOINT 'spread', WAIT 0, MANIFEST 'yes', MANIFEST_CHECKSUMS 'CRC32C', TARGET 'client')`,
+	"15 label":       `BASE_BACKUP (LABEL 'it''s \ a label', PROGRESS, CHECKPOINT 'spread', WAIT 0, MANIFEST 'yes', MANIFEST_CHECKSUMS 'CRC32C', TARGET 'client')`,
+	"15 fast":        `BASE_BACKUP (LABEL 'pgbraid base backup', PROGRESS, CHECKPOINT 'fast', WAIT 0, MANIFEST 'yes', MANIFEST_CHECKSUMS 'CRC32C', TARGET 'client')`,
+	"15 rate":        `BASE_BACKUP (LABEL 'pgbraid base backup', PROGRESS, CHECKPOINT 'spread', WAIT 0, MAX_RATE 32, MANIFEST 'yes', MANIFEST_CHECKSUMS 'CRC32C', TARGET 'client')`,
+	"15 noverify":    `BASE_BACKUP (LABEL 'pgbraid base backup', PROGRESS, CHECKPOINT 'spread', WAIT 0, VERIFY_CHECKSUMS 0, MANIFEST 'yes', MANIFEST_CHECKSUMS 'CRC32C', TARGET 'client')`,
+	"15 algorithm":   `BASE_BACKUP (LABEL 'pgbraid base backup', PROGRESS, CHECKPOINT 'spread', WAIT 0, MANIFEST 'yes', MANIFEST_CHECKSUMS 'SHA256', TARGET 'client')`,
+	"15 noalgorithm": `BASE_BACKUP (LABEL 'pgbraid base backup', PROGRESS, CHECKPOINT 'spread', WAIT 0, MANIFEST 'yes', MANIFEST_CHECKSUMS 'NONE', TARGET 'client')`,
+	"15 all":         `BASE_BACKUP (LABEL 'x', PROGRESS, CHECKPOINT 'fast', WAIT 0, MAX_RATE 1048576, VERIFY_CHECKSUMS 0, MANIFEST 'yes', MANIFEST_CHECKSUMS 'SHA512', TARGET 'client')`,
+}
+
+// The releases of one row speak one grammar.
+var commandGrammars = map[string][]int{
+	"10": {100000, 100023},
+	"11": {110000, 110022, 120000, 120022},
+	"13": {130000, 130023, 140000, 140020},
+	"15": {150000, 150015, 160000, 160011, 170000, 170007, 180000, 180004, 190000},
+}
+
+func TestCommandOfEveryReleaseAndOption(t *testing.T) {
+	t.Parallel()
+	options := map[string]Options{
+		"plain":       {},
+		"label":       {Label: `it's \ a label`},
+		"fast":        {FastCheckpoint: true},
+		"rate":        {MaxRate: 32},
+		"noverify":    {NoVerifyChecksums: true},
+		"algorithm":   {ManifestChecksums: "sha256"},
+		"noalgorithm": {ManifestChecksums: "none"},
+		"all":         {Label: "x", FastCheckpoint: true, MaxRate: 1 << 20, NoVerifyChecksums: true, ManifestChecksums: "SHA512"},
+	}
+	for name, want := range commandGolden {
+		grammar, option, _ := strings.Cut(name, " ")
+		o, ok := options[option]
+		if !ok {
+			t.Fatalf("no options for %q", name)
+		}
+		o.Directory = "/nowhere"
+		if err := o.complete(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for _, version := range commandGrammars[grammar] {
+			if got := command(version, &o); got != want {
+				t.Errorf("%d, %s:\ngot  %s\nwant %s", version, option, got, want)
+			}
+		}
+	}
+	if want := len(options) * len(commandGrammars); len(commandGolden) != want {
+		t.Errorf("%d texts, want %d", len(commandGolden), want)
+	}
+}
+
+// What concerns only this side must not change what the server is asked.
+func TestCommandLeavesOutLocalOptions(t *testing.T) {
+	t.Parallel()
+	plain := Options{Directory: "/nowhere", checksums: manifest.CRC32C}
+	local := plain
+	local.WALDirectory, local.Slot, local.CreateSlot = "/elsewhere", "s", true
+	local.NoSync, local.NoClean, local.PrimaryConnInfo = true, true, "host=x"
+	local.Tablespaces = []TablespaceMapping{{"/a", "/b"}}
+	for _, version := range []int{100000, 130000, 150000, 180000} {
+		if got, want := command(version, &local), command(version, &plain); got != want {
+			t.Errorf("%d:\ngot  %s\nwant %s", version, got, want)
+		}
+	}
+}
+
+func TestOptionsRefusesWhatCannotBe(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		options Options
+		want    string
+	}{
+		"no directory":           {Options{}, "no directory"},
+		"relative WAL directory": {Options{Directory: "d", WALDirectory: "wal"}, "not an absolute path"},
+		"WAL directory is it":    {Options{Directory: "/d", WALDirectory: "/d/./"}, "WAL directory is the data directory"},
+		"slot without a name":    {Options{Directory: "d", CreateSlot: true}, "needs a name"},
+		"slot and none":          {Options{Directory: "d", Slot: "s", NoSlot: true}, "both used and not used"},
+		"create and none":        {Options{Directory: "d", Slot: "s", CreateSlot: true, NoSlot: true}, "both used and not used"},
+		"rate too low":           {Options{Directory: "d", MaxRate: 31}, "out of range"},
+		"rate too high":          {Options{Directory: "d", MaxRate: 1<<20 + 1}, "out of range"},
+		"rate negative":          {Options{Directory: "d", MaxRate: -1}, "out of range"},
+		"label too long":         {Options{Directory: "d", Label: strings.Repeat("x", 1025)}, "too long"},
+		"unknown algorithm":      {Options{Directory: "d", ManifestChecksums: "MD5"}, "MD5"},
+	} {
+		if err := test.options.Check(); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: error is %v, want one with %q", name, err, test.want)
+		}
+	}
+	for name, o := range map[string]Options{
+		"lowest rate":   {Directory: "d", MaxRate: 32},
+		"highest rate":  {Directory: "d", MaxRate: 1 << 20},
+		"longest label": {Directory: "d", Label: strings.Repeat("x", 1024)},
+		"slot made":     {Directory: "d", Slot: "s", CreateSlot: true},
+	} {
+		if err := o.Check(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
