@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
 # Shows the main job: a primary under write load is cloned into a standby,
-# which starts, connects and catches up. Everything lives in a temporary
-# directory, on loopback, and is gone at the end.
+# which catches up and takes over. Everything lives in a temporary directory,
+# on loopback, and is gone at the end. internal/demo tells the story; make demo
+# builds bin/pgbraid and brings the server first.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-exec go run ./internal/pgtest/demo "$PWD/bin/pgbraid"
+# Built and not "go run": the demo itself must get the signals, and its exit
+# code must be ours.
+"${GO:-go}" build -trimpath -o bin/demo ./internal/demo
+exec bin/demo bin/pgbraid .cache/postgres/18/bin
