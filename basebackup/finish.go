@@ -31,7 +31,7 @@ func (b *backup) finish(ctx context.Context) error {
 	if conninfo == "" {
 		conninfo = connInfo(b.config)
 	}
-	settings := standbySettings(conninfo, b.options.Slot)
+	settings := standbySettings(b.server.Version, conninfo, b.options.Slot)
 	if err := writeStandbyFiles(root, b.server.Version, b.server.FileMode, settings, !b.options.NoSync); err != nil {
 		return err
 	}

@@ -14,10 +14,12 @@ import (
 // writeStandbyFiles makes the data directory one of a standby that streams
 // from the server it was copied from, as pg_basebackup --write-recovery-conf
 // does (PROTOCOL.md 3): settings are appended to postgresql.auto.conf beside
-// standby.signal, or make up recovery.conf before release 12.
+// standby.signal, or make up recovery.conf before release 12. There following
+// later promotions has to be asked for; it is the default since.
 func writeStandbyFiles(root *os.Root, version int, mode fs.FileMode, settings string, sync bool) error {
 	if version < 120000 {
-		return writeConfig(root, "recovery.conf", "standby_mode = 'on'\n"+settings, os.O_TRUNC, mode, sync)
+		settings = "standby_mode = 'on'\nrecovery_target_timeline = 'latest'\n" + settings
+		return writeConfig(root, "recovery.conf", settings, os.O_TRUNC, mode, sync)
 	}
 	if err := writeConfig(root, "postgresql.auto.conf", settings, os.O_APPEND, mode, sync); err != nil {
 		return err
@@ -41,10 +43,14 @@ func writeConfig(root *os.Root, name, text string, how int, mode fs.FileMode, sy
 // standbySettings is the text of the settings, for a connection string and the
 // name of a permanent slot or "". The slot is set also where there is none: the
 // source may have been a standby itself, and a standby that asks its primary for
-// the slot which that used never streams.
-func standbySettings(conninfo, slot string) string {
-	return "primary_conninfo = " + quoteSetting(conninfo) + "\n" +
-		"primary_slot_name = " + quoteSetting(slot) + "\n"
+// the slot which that used never streams. Only in a recovery.conf, which is
+// written anew, nothing has to be overridden, and an empty name is an error.
+func standbySettings(version int, conninfo, slot string) string {
+	text := "primary_conninfo = " + quoteSetting(conninfo) + "\n"
+	if slot != "" || version >= 120000 {
+		text += "primary_slot_name = " + quoteSetting(slot) + "\n"
+	}
+	return text
 }
 
 // quoteSetting quotes a value for postgresql.conf: in single quotes, with

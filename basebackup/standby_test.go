@@ -34,9 +34,9 @@ func TestStandbyFilesOfEachRelease(t *testing.T) {
 		before  map[string]string // as copied from the source
 		want    map[string]string // afterwards
 	}{
-		{100023, nil, map[string]string{"recovery.conf": "standby_mode = 'on'\nx\n"}},
+		{100023, nil, map[string]string{"recovery.conf": "standby_mode = 'on'\nrecovery_target_timeline = 'latest'\nx\n"}},
 		{110022, map[string]string{"recovery.conf": "of the source, and longer than what is written\n", "postgresql.auto.conf": "a\n"},
-			map[string]string{"recovery.conf": "standby_mode = 'on'\nx\n", "postgresql.auto.conf": "a\n"}},
+			map[string]string{"recovery.conf": "standby_mode = 'on'\nrecovery_target_timeline = 'latest'\nx\n", "postgresql.auto.conf": "a\n"}},
 		{120000, map[string]string{"postgresql.auto.conf": "a\n"},
 			map[string]string{"postgresql.auto.conf": "a\nx\n", "standby.signal": ""}},
 		{180004, nil, map[string]string{"postgresql.auto.conf": "x\n", "standby.signal": ""}},

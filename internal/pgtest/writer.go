@@ -85,8 +85,12 @@ func (w *Writer) work(ctx context.Context, o WriterOptions) error {
 	return nil
 }
 
-func (w *Writer) session(ctx context.Context, o WriterOptions) error {
-	connectCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
+// writerGrace is how long a statement may take when the writer is stopped.
+const writerGrace = 5 * time.Second
+
+// session writes on one connection until stop ends.
+func (w *Writer) session(stop context.Context, o WriterOptions) error {
+	connectCtx, cancel := context.WithTimeout(stop, 5*time.Second)
 	defer cancel()
 	conn, err := pgconn.Connect(connectCtx, o.ConnString)
 	if err != nil {
@@ -97,6 +101,11 @@ func (w *Writer) session(ctx context.Context, o WriterOptions) error {
 		defer cancel()
 		_ = conn.Close(ctx)
 	}()
+	// The statement that is under way when the writer is stopped may end:
+	// given up, it could be committed after Stop has returned.
+	ctx, giveUp := context.WithCancel(context.WithoutCancel(stop))
+	defer giveUp()
+	defer context.AfterFunc(stop, func() { time.AfterFunc(writerGrace, giveUp) })()
 	// Whether the last commit of a lost connection took place is asked here.
 	text, err := execute(ctx, conn, "SELECT n FROM writer_last")
 	if err != nil {
@@ -107,7 +116,7 @@ func (w *Writer) session(ctx context.Context, o WriterOptions) error {
 		return err
 	}
 	w.committed.Store(last)
-	for ctx.Err() == nil {
+	for stop.Err() == nil {
 		next := last + int64(o.Rows)
 		_, err := execute(ctx, conn, fmt.Sprintf(`
 			INSERT INTO writer_row SELECT n, left(repeat(md5(n::text), %d), %d) FROM generate_series(%d, %d) AS n;
@@ -120,7 +129,7 @@ func (w *Writer) session(ctx context.Context, o WriterOptions) error {
 		if o.Pause > 0 {
 			select {
 			case <-time.After(o.Pause):
-			case <-ctx.Done():
+			case <-stop.Done():
 			}
 		}
 	}
