@@ -1,3 +1,5 @@
+//go:build linux
+
 package basebackup_test
 
 import (

@@ -3,7 +3,12 @@ package logstream
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"os"
+	"syscall"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pgbraid/pgbraid/internal/replconn"
 )
 
@@ -89,4 +94,87 @@ func permanent(err error) bool {
 		return true
 	}
 	return false
+}
+
+// The classes of errors that ErrorClass tells apart.
+const (
+	ClassConnection = "connection"  // the connection could not be made, or was lost
+	ClassDiskFull   = "disk_full"   // no room, or no quota, to keep WAL
+	ClassWALMissing = "wal_missing" // the server no longer has the WAL
+	ClassTimeline   = "timeline"    // the server's history is another
+	ClassSystem     = "system"      // the server is of another cluster
+	ClassSlot       = "slot"        // the slot is missing, in use, or lost its WAL
+	ClassAuth       = "auth"        // the server refused the user
+	ClassProtocol   = "protocol"    // the server sent what is no valid message
+	ClassOther      = "other"
+)
+
+// ErrorClass is the class of an error of a Receiver or an Archiver, one of the
+// constants above, and "" for nil. It holds nothing of the error's text.
+func ErrorClass(err error) string {
+	var (
+		store    *StoreError
+		missing  *WALMissingError
+		system   *SystemMismatchError
+		timeline *TimelineError
+		slot     *MissingSlotError
+		network  net.Error
+		connect  *pgconn.ConnectError
+	)
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &store):
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			return ClassDiskFull
+		}
+		return ClassOther
+	case errors.As(err, &missing):
+		return ClassWALMissing
+	case errors.As(err, &timeline):
+		return ClassTimeline
+	case errors.As(err, &system):
+		return ClassSystem
+	case errors.As(err, &slot):
+		return ClassSlot
+	}
+	if code := sqlstate(err); code != "" {
+		return sqlstateClass(code)
+	}
+	switch {
+	case errors.Is(err, replconn.ErrMalformed):
+		return ClassProtocol
+	case errors.Is(err, replconn.ErrClosedByServer), errors.Is(err, ErrTerminatedEarly),
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, os.ErrDeadlineExceeded),
+		errors.Is(err, net.ErrClosed), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET),
+		errors.As(err, &network), errors.As(err, &connect):
+		return ClassConnection
+	}
+	return ClassOther
+}
+
+// sqlstateClass is the class of an error that the server sent (PostgreSQL
+// manual, "PostgreSQL Error Codes").
+func sqlstateClass(code string) string {
+	switch code {
+	case sqlstateUndefinedFile:
+		return ClassWALMissing
+	case sqlstateUndefinedObject, sqlstateDuplicateObject, sqlstateInUse, sqlstateInvalidated,
+		"53400": // max_replication_slots
+		return ClassSlot
+	case "42501": // no right to replicate
+		return ClassAuth
+	case "08P01":
+		return ClassProtocol
+	case "53300", // too many connections
+		"57P01", "57P02", "57P03", "57P05": // shutting down, crashed, starting, idle
+		return ClassConnection
+	}
+	switch code[:min(2, len(code))] {
+	case "28":
+		return ClassAuth
+	case "08":
+		return ClassConnection
+	}
+	return ClassOther
 }

@@ -136,7 +136,7 @@ func (f *flusher) run() {
 
 		begun := time.Now()
 		err := job.do(failed != nil)
-		if f.took != nil && job.segment != nil && err == nil {
+		if f.took != nil && job.segment != nil && failed == nil && err == nil {
 			f.took(time.Since(begun))
 		}
 		f.mu.Lock()

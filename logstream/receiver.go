@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -80,6 +81,9 @@ type Receiver struct {
 	active *replconn.Conn // the one that StopAt interrupts
 	stop   *Position
 	status Status
+
+	writtenLag, durableLag lag
+	sealed                 atomic.Int64 // segments
 }
 
 // Status is a Receiver's state at one moment.
@@ -88,11 +92,20 @@ type Status struct {
 	Written   Position // end of what was received
 	Durable   Position // end of what is durable
 	ServerEnd LSN      // end of the server's WAL, as it last said; 0 unknown
-	Received  int64    // bytes of WAL
+	Received  int64    // bytes of WAL that the server sent
+	Segments  int      // segments that the stream filled and that are durable
 	Lost      int      // connections lost
 	Switches  int      // timelines passed
 	Gaps      int      // gaps that were allowed
 	LastError error    // what the last connection was lost by, nil if none was
+
+	// LastMessage is when the last message of a stream came, zero before the
+	// first. A server that has nothing to say may be silent for hours.
+	LastMessage time.Time
+	// WrittenBehind and DurableBehind are since when the server is known to
+	// have WAL that is not written, or not durable, here; zero if there is
+	// none. They may be early: by 0.1 s, or by half of what the lag is.
+	WrittenBehind, DurableBehind time.Time
 }
 
 // State of a Receiver. receiver_states.go says what leads from one to another.
@@ -163,8 +176,10 @@ func (r *Receiver) Stop() { r.StopAt(Position{}) }
 // Status returns the present state.
 func (r *Receiver) Status() Status {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	s := r.status
-	r.mu.Unlock()
+	s.Segments = int(r.sealed.Load())
+	s.WrittenBehind, s.DurableBehind = r.writtenLag.since(), r.durableLag.since()
 	return s
 }
 
@@ -175,7 +190,7 @@ func (r *Receiver) Run(ctx context.Context, start Position) (err error) {
 	begin := Position{start.Timeline, r.options.SegmentSize.Floor(start.LSN)}
 	r.feedback = nil
 	r.flush = newFlusher(begin, r.flushed, r.options.OnFlush)
-	r.cursor = &cursor{store: r.options.Store, size: r.options.SegmentSize, flush: r.flush, pos: begin}
+	r.cursor = &cursor{store: countingStore{r.options.Store, &r.sealed}, size: r.options.SegmentSize, flush: r.flush, pos: begin}
 	r.lastProgress = time.Now()
 	defer func() {
 		r.disconnect()
@@ -197,7 +212,11 @@ func (r *Receiver) Run(ctx context.Context, start Position) (err error) {
 			return err
 		}
 		r.setState(state)
+		before := state
 		state = r.step(ctx, state)
+		if before == Identifying && (state == Streaming || state == TimelineEnd) {
+			r.serverIsAt(r.server.position)
+		}
 	}
 	return r.failure
 }
@@ -210,15 +229,39 @@ func (r *Receiver) setState(s State) {
 
 // publish puts the positions into the status. It runs in Run's goroutine.
 func (r *Receiver) publish(serverEnd LSN) {
-	durable := r.flush.position()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	// Under the lock: flushed, in between, must not have its newer position
+	// taken back.
+	durable := r.flush.position()
 	s := &r.status
-	if n := r.cursor.pos.LSN - s.Written.LSN; s.Written.Timeline == r.cursor.pos.Timeline && r.cursor.pos.LSN > s.Written.LSN {
-		s.Received += int64(n)
+	if serverEnd != 0 { // there was a message
+		if n := r.cursor.pos.LSN - s.Written.LSN; s.Written.Timeline == r.cursor.pos.Timeline && r.cursor.pos.LSN > s.Written.LSN {
+			s.Received += int64(n)
+		}
+		s.LastMessage = r.lastProgress
+		r.writtenLag.ahead(serverEnd, r.lastProgress)
+		r.durableLag.ahead(serverEnd, r.lastProgress)
 	}
 	s.Written, s.Durable = r.cursor.pos, durable
 	s.ServerEnd = max(s.ServerEnd, serverEnd)
+	r.writtenLag.reached(s.Written.LSN)
+	r.durableLag.reached(s.Durable.LSN)
+}
+
+// serverIsAt takes the end of WAL of a server that was connected to. It may be
+// another than before, and have less.
+func (r *Receiver) serverIsAt(end LSN) {
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.status.ServerEnd = end
+	for _, l := range []*lag{&r.writtenLag, &r.durableLag} {
+		l.cut(end)
+		l.ahead(end, now)
+	}
+	r.writtenLag.reached(r.status.Written.LSN)
+	r.durableLag.reached(r.status.Durable.LSN)
 }
 
 // progress is called after each message of the stream.
@@ -233,6 +276,7 @@ func (r *Receiver) flushed() {
 	durable := r.flush.position()
 	r.mu.Lock()
 	r.status.Durable = durable
+	r.durableLag.reached(durable.LSN)
 	f := r.feedback
 	r.mu.Unlock()
 	if f != nil {
@@ -258,6 +302,9 @@ func (r *Receiver) atStop(p Position) bool {
 // or the end.
 func (r *Receiver) retry(err error) State {
 	r.disconnect()
+	r.mu.Lock()
+	r.status.LastError = err
+	r.mu.Unlock()
 	var missing *WALMissingError
 	if errors.As(err, &missing) && (r.options.Archive != "" || r.options.AllowGap) {
 		r.failure = err
@@ -281,7 +328,6 @@ func (r *Receiver) retry(err error) State {
 	}
 	r.mu.Lock()
 	r.status.Lost++
-	r.status.LastError = err
 	r.mu.Unlock()
 	r.failure = err
 	return Waiting

@@ -84,6 +84,9 @@ func (s *session) run(ctx context.Context) (end ending, next Position, err error
 	}
 	defer join()
 	end, err = s.follow(ctx)
+	if err == nil && end == reachedStop {
+		err = s.complete() // the server hears of this side while that takes
+	}
 	join()
 	if err != nil {
 		return 0, Position{}, err
@@ -120,7 +123,7 @@ func (s *session) follow(ctx context.Context) (ending, error) {
 			return reachedStop, nil
 		}
 		if s.synchronous && !s.conn.Buffered() {
-			if err := s.cursor.sync(); err != nil {
+			if err := s.sync(); err != nil {
 				return 0, err
 			}
 		}
@@ -168,9 +171,9 @@ func (s *session) message(body []byte) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", replconn.ErrMalformed, err)
 		}
-		s.feedback.busySince.Store(time.Now().UnixNano())
+		done := s.busy()
 		err = s.cursor.write(m.start, m.data)
-		s.feedback.busySince.Store(0)
+		done()
 		if err != nil {
 			return err
 		}
@@ -184,7 +187,7 @@ func (s *session) message(body []byte) error {
 		if m.replyRequested {
 			s.feedback.asked()
 			if s.feedback.reportFlush {
-				return s.cursor.sync()
+				return s.sync()
 			}
 		}
 	default:
@@ -233,15 +236,32 @@ func (s *session) nextTimeline(description []byte) (Position, error) {
 	return Position{t, l}, s.conn.Drain()
 }
 
-// finish ends the stream from this side. The WAL is complete already, so a
-// server that does not answer properly any more is no error.
-func (s *session) finish() error {
+// sync asks for what was written to become durable. That takes no time, unless
+// the flusher has too much to do already.
+func (s *session) sync() error {
+	defer s.busy()()
+	return s.cursor.sync()
+}
+
+// busy tells the feedback that the store has this goroutine until the function
+// returned is called.
+func (s *session) busy() (done func()) {
+	s.feedback.busySince.Store(time.Now().UnixNano())
+	return func() { s.feedback.busySince.Store(0) }
+}
+
+// complete makes the WAL up to the stop position durable.
+func (s *session) complete() error {
+	defer s.busy()()
 	if err := s.cursor.end(flushFinish); err != nil {
 		return err
 	}
-	if err := s.cursor.flush.drain(); err != nil {
-		return err
-	}
+	return s.cursor.flush.drain()
+}
+
+// finish ends the stream from this side. The WAL is complete already, so a
+// server that does not answer properly any more is no error.
+func (s *session) finish() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	defer context.AfterFunc(ctx, s.conn.Interrupt)()

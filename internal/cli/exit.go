@@ -17,6 +17,11 @@ const (
 	ExitUsage      = 2 // the command line is wrong; nothing was touched
 	ExitWALMissing = 3 // the server no longer has WAL that is needed
 	exitSignal     = 128
+
+	// ExitFault is that of restore-wal for what must end a recovery: over 125
+	// and no signal's. Its ExitFailed says that a file is not there, which
+	// ends nothing.
+	ExitFault = 200
 )
 
 // interrupted is the cause of a run's end by a signal: 130 for SIGINT and 143
@@ -42,6 +47,7 @@ func (u *usageError) Unwrap() error { return u.err }
 func exitCode(err error) int {
 	var (
 		signal  *interrupted
+		fault   *faultError
 		usage   *usageError
 		missing *logstream.WALMissingError
 	)
@@ -50,6 +56,8 @@ func exitCode(err error) int {
 		return ExitDone
 	case errors.As(err, &signal):
 		return signal.code()
+	case errors.As(err, &fault):
+		return ExitFault
 	case errors.As(err, &usage):
 		return ExitUsage
 	case errors.As(err, &missing):

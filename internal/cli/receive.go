@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/pgbraid/pgbraid/internal/metrics"
 	"github.com/pgbraid/pgbraid/internal/replconn"
+	"github.com/pgbraid/pgbraid/internal/sdnotify"
 	"github.com/pgbraid/pgbraid/logstream"
 )
 
@@ -29,7 +31,7 @@ type receiveCommand struct {
 	NoSync         bool   `group:"general" help:"Do not wait for the disk."`
 	Synchronous    bool   `group:"general" help:"Make WAL durable as soon as it comes, and tell the server at once: a synchronous standby."`
 	StatusInterval int    `short:"s" group:"general" placeholder:"SECONDS" default:"10" help:"How often to tell the server the position (default 10; 0: only when asked)."`
-	RestoreCommand string `group:"general" placeholder:"COMMAND" help:"Shell command for segments that the server no longer has: %%f is the file's name, %%p the path to write."`
+	RestoreCommand string `group:"general" placeholder:"COMMAND" help:"Shell command for segments that the server no longer has: %f is the file's name, %p the path to write."`
 	AllowGap       bool   `group:"general" help:"Go on behind WAL that is nowhere to be had, instead of exiting with code 3."`
 	Metrics        string `group:"general" placeholder:"ADDRESS" help:"Serve Prometheus metrics, /healthz and /readyz there; \":9187\" is that port on loopback."`
 
@@ -66,11 +68,15 @@ func (c *receiveCommand) Run(ctx context.Context, to *streams) error {
 	for _, w := range info.Warnings() {
 		options.Logger.Warn(w)
 	}
+	notifier, err := sdnotify.FromEnvironment()
+	if err != nil {
+		options.Logger.Warn("service manager is not told", "error", err)
+	}
 	return withPassword(ctx, info, func(config *pgconn.Config) error {
 		if c.CreateSlot || c.DropSlot {
 			return c.changeSlot(ctx, config)
 		}
-		return c.receive(ctx, config, options)
+		return c.receive(ctx, config, options, notifier)
 	})
 }
 
@@ -107,6 +113,11 @@ func (c *receiveCommand) options() (*logstream.ArchiveOptions, error) {
 	if c.EndPos != "" {
 		if o.EndPosition, err = logstream.ParseLSN(c.EndPos); err != nil {
 			return nil, fmt.Errorf("could not parse end position: %w", err)
+		}
+	}
+	if c.Metrics != "" {
+		if c.Metrics, err = metrics.ParseAddress(c.Metrics); err != nil {
+			return nil, fmt.Errorf("--metrics: %w", err)
 		}
 	}
 	if c.Compress != "" {
@@ -147,12 +158,24 @@ func (c *receiveCommand) changeSlot(ctx context.Context, config *pgconn.Config) 
 const stopTimeout = 10 * time.Second
 
 // receive runs the archiver. A signal stops it in good order first.
-func (c *receiveCommand) receive(ctx context.Context, config *pgconn.Config, o *logstream.ArchiveOptions) error {
-	archiver := logstream.NewArchiver(config, *o)
+func (c *receiveCommand) receive(ctx context.Context, config *pgconn.Config, o *logstream.ArchiveOptions, notifier *sdnotify.Notifier) error {
+	var archiver *logstream.Archiver
+	watched := metrics.NewReceive(func() logstream.Status { return archiver.Status() })
+	o.OnFlush = watched.ObserveFlush
+	archiver = logstream.NewArchiver(config, *o)
+	if c.Metrics != "" {
+		stop, err := serveMetrics(ctx, watched, c.Metrics, o.Logger)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	service := newService(notifier, archiver.Status, o.Logger)
 	running, cut := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cut(nil)
 	done := context.AfterFunc(ctx, func() {
 		o.Logger.Info("stopping", "reason", context.Cause(ctx))
+		service.stopping()
 		archiver.Stop()
 		select {
 		case <-time.After(stopTimeout):
@@ -161,7 +184,9 @@ func (c *receiveCommand) receive(ctx context.Context, config *pgconn.Config, o *
 		}
 	})
 	defer done()
+	service.start()
 	err := archiver.Run(running)
+	service.end(err)
 	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 		// Cut off where nothing was being received.
 		return nil

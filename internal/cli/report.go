@@ -61,10 +61,14 @@ func hint(err error) string {
 	if errors.As(err, &usage) {
 		return `Try "pgbraid --help", or "pgbraid COMMAND --help".`
 	}
-	if h := conninfo.Hint(err); h != "" {
-		return strings.ToUpper(h[:1]) + strings.TrimRight(h[1:], ".?") + "."
-	}
+	// A file of this machine may be missing or forbidden as well as a socket.
 	var pg *pgconn.PgError
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) || errors.As(err, &pg) || conninfo.IsPasswordRequired(err) {
+		if h := conninfo.Hint(err); h != "" {
+			return strings.ToUpper(h[:1]) + strings.TrimRight(h[1:], ".?") + "."
+		}
+	}
 	if errors.As(err, &pg) {
 		if h, ok := stateHints[pg.Code]; ok {
 			return h

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -87,6 +88,29 @@ func TestConnectKeepsWhatTheServerReports(t *testing.T) {
 	if c.ServerVersion() != 160004 || c.Parameter("in_hot_standby") != "off" || c.PID() != 4711 {
 		t.Errorf("version %d, in_hot_standby %q, process %d", c.ServerVersion(), c.Parameter("in_hot_standby"), c.PID())
 	}
+}
+
+// TestConfigurationIsNotTouched connects twice at a time with one: the race
+// detector sees a write to it.
+func TestConfigurationIsNotTouched(t *testing.T) {
+	t.Parallel()
+	config, err := pgconn.ParseConfig("host=127.0.0.1 port=5999 user=u dbname=d sslmode=disable replication=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.DialFunc = greeter(t, map[string]string{"integer_datetimes": "on"})
+	var both sync.WaitGroup
+	for range 2 {
+		both.Go(func() {
+			c, err := Connect(t.Context(), config)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = c.Close()
+		})
+	}
+	both.Wait()
 }
 
 func TestConnectRefusesFloatTimestampsAndUnaskedData(t *testing.T) {

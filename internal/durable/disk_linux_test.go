@@ -1,0 +1,116 @@
+package durable
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// allocated is how many bytes of disk a file has.
+func allocated(t *testing.T, f *os.File) int64 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Blocks * 512
+}
+
+// smallDisk is a directory that holds 1 MiB, or "" where none can be mounted.
+func smallDisk(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("pgbraid-test", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Logf("no small file system (%v): /dev/full stands for it", err)
+		return ""
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Errorf("unmounting: %v", err)
+		}
+	})
+	return dir
+}
+
+func TestFullDiskIsReportedAndHarmsNoFileThatWasThere(t *testing.T) {
+	dir := smallDisk(t)
+	if dir == "" {
+		f, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = f.Close() }()
+		w := NewWriter(true)
+		w.Start(f)
+		if _, err := w.Write(make([]byte, gather)); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("Writer: %v", err)
+		}
+		return
+	}
+	path := filepath.Join(dir, "f")
+	if err := WriteFile(path, []byte("old"), 0o600, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteFile(path, make([]byte, 2<<20), 0o600, true); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("WriteFile: %v", err)
+	}
+	alone(t, dir, "f")
+	if got := content(t, path); got != "old" {
+		t.Errorf("content %q, want the old one", got)
+	}
+
+	segment, err := os.Create(filepath.Join(dir, "segment"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var at *os.PathError
+	if err := Allocate(segment, 16<<20); !errors.Is(err, syscall.ENOSPC) || !errors.As(err, &at) || at.Path != segment.Name() {
+		t.Errorf("Allocate: %v", err)
+	}
+	w := NewWriter(true)
+	w.Start(segment)
+	_, err = w.Write(make([]byte, 3*gather))
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("Writer: %v", err)
+	}
+	if err := segment.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWriteFileToAFullDeviceLeavesTheOldFile(t *testing.T) {
+	t.Parallel()
+	for _, sync := range []bool{false, true} {
+		// The temporary name leads to a device that is full.
+		dir := t.TempDir()
+		path := filepath.Join(dir, "f")
+		if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink("/dev/full", path+".tmp"); err != nil {
+			t.Fatal(err)
+		}
+		if err := WriteFile(path, []byte("new"), 0o600, sync); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("%v, want that there is no space", err)
+		}
+		alone(t, dir, "f")
+		if got := content(t, path); got != "old" {
+			t.Errorf("content %q, want the old one", got)
+		}
+	}
+}
+
+func TestAllocateTakesRoomOnTheDisk(t *testing.T) {
+	t.Parallel()
+	f := create(t, "f")
+	if err := Allocate(f, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	if got := allocated(t, f); got < 1<<20 {
+		t.Errorf("%d bytes of disk", got)
+	}
+}
