@@ -14,7 +14,6 @@ package basebackup
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -314,19 +313,14 @@ func (b *backup) undo() {
 	}
 }
 
+// dropSlot drops the slot that was created. The walsenders of this run may take
+// a moment to notice that they lost their client: until then the slot is in use,
+// and there may be no walsender to be had.
 func (b *backup) dropSlot(ctx context.Context) error {
-	c, err := replconn.Connect(ctx, b.config)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = c.Close() }() // nothing is expected of it any more
-	// The walsender that streamed from it may take a moment to notice that
-	// it lost its client.
 	for {
-		err = logstream.DropSlot(ctx, c, b.options.Slot)
-		pg := (*pgconn.PgError)(nil)
-		if !errors.As(err, &pg) || pg.Code != "55006" {
-			return err
+		err := b.tryDropSlot(ctx)
+		if err == nil {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -334,4 +328,13 @@ func (b *backup) dropSlot(ctx context.Context) error {
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+func (b *backup) tryDropSlot(ctx context.Context) error {
+	c, err := replconn.Connect(ctx, b.config)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }() // nothing is expected of it any more
+	return logstream.DropSlot(ctx, c, b.options.Slot)
 }

@@ -170,7 +170,7 @@ func TestArchiveIsRecoveredToTheEndThatStatusTells(t *testing.T) {
 	insert(p, 2)
 	p.SQL(t, "DELETE FROM t WHERE n = 1")
 	rows--
-	middle := p.CurrentLSN(t)
+	middle, middleTime := p.CurrentLSN(t), time.Now()
 	insert(p, 1)
 	await(1, p.CurrentLSN(t))
 	p.WaitCatchup(t, standby)
@@ -231,12 +231,13 @@ func TestArchiveIsRecoveredToTheEndThatStatusTells(t *testing.T) {
 		t.Errorf("recovery ended at %s, status says %s", end, newest)
 	}
 	base.Stop(t, pgtest.Fast)
-	checkNewestBeforeFork(t, dir, size, middle)
+	checkNewestBeforeFork(t, dir, size, middle, middleTime)
 }
 
 // checkNewestBeforeFork takes from an archive all of timeline 2, and lets that
-// one begin at fork instead, with a segment that is still empty.
-func checkNewestBeforeFork(t *testing.T, dir string, size logstream.SegmentSize, fork string) {
+// one begin at fork instead, with a segment that is still empty. What
+// timeline 1 has behind it, from before on, does not count.
+func checkNewestBeforeFork(t *testing.T, dir string, size logstream.SegmentSize, fork string, before time.Time) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "00000002*"))
 	if err != nil {
@@ -260,8 +261,8 @@ func checkNewestBeforeFork(t *testing.T, dir string, size logstream.SegmentSize,
 		t.Fatal(err)
 	}
 	s := statusOf(t, dir)
-	if !s.Whole || s.NewestLSN != fork || s.NewestTimeline != 1 || s.LastCommit == nil {
-		t.Errorf("want the newest to be the fork, %s: %+v", fork, s)
+	if !s.Whole || s.NewestLSN != fork || s.NewestTimeline != 1 || s.LastCommit == nil || s.LastCommit.After(before) {
+		t.Errorf("want the newest to be the fork, %s, before %v: %+v", fork, before, s)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"syscall"
 
 	"github.com/alecthomas/kong"
 )
@@ -31,6 +32,9 @@ type commands struct {
 // Main runs the command line args (without the program's name) and returns the
 // exit code.
 func Main(args []string) int {
+	// Files get the modes that the cluster's data directory asks for, which may
+	// be readable for the group, and never for others.
+	syscall.Umask(0o027)
 	ctx, stop := watchSignals(context.Background())
 	defer stop()
 	err := run(ctx, args, os.Stdout, os.Stderr)

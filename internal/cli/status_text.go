@@ -129,14 +129,26 @@ func (w *statusWriter) files() {
 	w.line(0, "files: %s", strings.Join(parts, ", "))
 }
 
+// shownFaults is how many holes, and how many bad files, the text names. JSON
+// has them all.
+const shownFaults = 20
+
 func (w *statusWriter) faults() {
 	if len(w.Holes) == 0 {
 		w.line(0, "holes: none")
 	}
-	for _, h := range w.Holes {
+	for n, h := range w.Holes {
+		if n == shownFaults {
+			w.line(0, "hole: and %d more", len(w.Holes)-n)
+			break
+		}
 		w.line(0, "hole: %s", w.segments(h))
 	}
-	for _, b := range w.Bad {
+	for n, b := range w.Bad {
+		if n == shownFaults {
+			w.line(0, "bad: and %d more", len(w.Bad)-n)
+			break
+		}
 		w.line(0, "bad: %s: %s", progress.Sanitize(b.Name), progress.Sanitize(oneLine(b.Err.Error())))
 	}
 }
