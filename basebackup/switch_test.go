@@ -239,7 +239,7 @@ func (c chain) switchAndStop(t *testing.T) (boundary string) {
 	t.Helper()
 	const behind = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0') % (16 * 1024 * 1024)"
 	for range 10 {
-		boundary = c[0].SwitchWAL(t)
+		c[0].SwitchWAL(t)
 		boundary = c[0].Query(t, "SELECT pg_current_wal_lsn()")
 		c.waitCatchup(t, 0)
 		// 40 bytes are the header of the next segment. More, and the server

@@ -43,7 +43,7 @@ func gap(t *testing.T) (c *pgtest.Cluster, dir, kept string) {
 }
 
 func TestMissingWALEndsTheArchiveAndNamesTheSegment(t *testing.T) {
-	c, dir, _ := gap(t)
+	c, dir, kept := gap(t)
 	list, err := logstream.ListSegments(dir, 1<<20)
 	if err != nil {
 		t.Fatal(err)
@@ -66,6 +66,21 @@ func TestMissingWALEndsTheArchiveAndNamesTheSegment(t *testing.T) {
 	// So does a segment of another place in the log.
 	wrong := logstream.RestoreCommand("cp " + filepath.Join(dir, list[0].Name) + " %p")
 	a = archive(t, c.ConnString(), logstream.ArchiveOptions{Directory: dir, RestoreCommand: wrong})
+	if err := a.end(); !errors.As(err, &store) {
+		t.Errorf("got %v, want that the segment is refused", err)
+	}
+	// And so does one that is not full: what an archive hands out of the last
+	// segment that it has.
+	whole, err := os.ReadFile(filepath.Join(kept, first))
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(whole[len(whole)/2:])
+	half := filepath.Join(pgtest.TempDir(t), first)
+	if err := os.WriteFile(half, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a = archive(t, c.ConnString(), logstream.ArchiveOptions{Directory: dir, RestoreCommand: logstream.RestoreCommand("cp " + half + " %p")})
 	if err := a.end(); !errors.As(err, &store) {
 		t.Errorf("got %v, want that the segment is refused", err)
 	}

@@ -14,6 +14,10 @@ import (
 // commitSegments is how many segments are read in search of the last commit.
 const commitSegments = 4
 
+// maxRecord is how long a record may be, in bytes: in so much WAL at least one
+// ends.
+const maxRecord = 1 << 30
+
 // findNewest walks the WAL of the newest segment in which a record ends, and
 // of a few before it if no transaction ends there.
 func (s *stocktaking) findNewest() error {
@@ -22,10 +26,14 @@ func (s *stocktaking) findNewest() error {
 		newest = max(newest, t)
 	}
 	limit := LSN(0) // where the timeline was left; 0: not at all
+	tries := 0
 	for t, read := newest, 0; t != 0; {
 		for _, n := range s.segmentsBackward(t, limit) {
 			if s.ctx.Err() != nil {
 				return context.Cause(s.ctx)
+			}
+			if tries++; tries > commitSegments+maxRecord/int(s.SegmentSize) {
+				return nil
 			}
 			end, commit, err := s.walk(newest, t, n, limit)
 			if err != nil {
@@ -69,7 +77,13 @@ func (s *stocktaking) walk(newest, t TimelineID, n SegmentNumber, limit LSN) (en
 		if m > n+1 && s.Newest.LSN != 0 {
 			return nil, fs.ErrNotExist // only a commit is looked for
 		}
-		return OpenSegmentFile(s.dir, s.SegmentSize, s.ownerFrom(newest, t, m), m)
+		// What t itself has of a segment counts: what lies behind limit is
+		// cut off, and the younger timeline's may still be empty.
+		file, err := OpenSegmentFile(s.dir, s.SegmentSize, t, m)
+		if errors.Is(err, fs.ErrNotExist) {
+			return OpenSegmentFile(s.dir, s.SegmentSize, s.ownerFrom(newest, t, m), m)
+		}
+		return file, err
 	})
 	if err != nil {
 		return 0, time.Time{}, err

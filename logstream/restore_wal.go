@@ -51,6 +51,9 @@ func RestoreWAL(ctx context.Context, dir, name, path string) (from string, err e
 	// A file that was sealed or compressed between the looks at its names was
 	// under none of them when they were looked at: hence once more.
 	for range 2 {
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
 		if from, err := restore(); from != "" || err != nil {
 			return from, err
 		}
@@ -278,13 +281,21 @@ func partialCounts(dir string, size SegmentSize, t TimelineID, n SegmentNumber) 
 	return true, nil
 }
 
-// walReachesEnd tells whether the valid WAL of a segment goes up to its end.
+// walReachesEnd tells whether the valid WAL of a segment in a directory goes up
+// to its end.
 func walReachesEnd(dir string, size SegmentSize, t TimelineID, n SegmentNumber) (bool, error) {
-	source, err := walread.NewSegments(uint32(size), func(number uint64) (walread.SegmentFile, error) {
-		if SegmentNumber(number) > n+1 {
+	return reachesEnd(size, t, n, func(number SegmentNumber) (walread.SegmentFile, error) {
+		if number > n+1 {
 			return nil, fs.ErrNotExist
 		}
-		return OpenSegmentFile(dir, size, t, SegmentNumber(number))
+		return OpenSegmentFile(dir, size, t, number)
+	})
+}
+
+// reachesEnd is walReachesEnd for segments that open opens.
+func reachesEnd(size SegmentSize, t TimelineID, n SegmentNumber, open func(SegmentNumber) (walread.SegmentFile, error)) (bool, error) {
+	source, err := walread.NewSegments(uint32(size), func(number uint64) (walread.SegmentFile, error) {
+		return open(SegmentNumber(number))
 	})
 	if err != nil {
 		return false, err

@@ -85,7 +85,7 @@ func (d *DirStore) Import(t TimelineID, n SegmentNumber, system uint64, fetch fu
 	if found, err := fetch(name, path); !found || err != nil {
 		return false, err
 	}
-	if err := d.checkImported(path, n, system); err != nil {
+	if err := d.checkImported(path, t, n, system); err != nil {
 		return false, fmt.Errorf("segment %s from the archive: %w", name, err)
 	}
 	s := &dirSegment{store: d, name: name}
@@ -103,8 +103,9 @@ func (d *DirStore) Import(t TimelineID, n SegmentNumber, system uint64, fetch fu
 }
 
 // checkImported makes sure that a file is the segment that was asked for: of
-// the right length, of this cluster, and of this place in the log.
-func (d *DirStore) checkImported(path string, n SegmentNumber, system uint64) error {
+// the right length, of this cluster, of this place in the log, and full. An
+// archive may hand out the last segment that it has, padded.
+func (d *DirStore) checkImported(path string, t TimelineID, n SegmentNumber, system uint64) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -133,5 +134,14 @@ func (d *DirStore) checkImported(path string, n SegmentNumber, system uint64) er
 	case system != 0 && header.SystemID != system:
 		return &SystemMismatchError{Want: system, Got: header.SystemID}
 	}
-	return nil
+	full, err := reachesEnd(d.size, t, n, func(number SegmentNumber) (walread.SegmentFile, error) {
+		if number != n {
+			return nil, fs.ErrNotExist
+		}
+		return os.Open(path)
+	})
+	if err == nil && !full {
+		err = errors.New("its WAL ends before the segment does")
+	}
+	return err
 }

@@ -27,8 +27,8 @@ const maxHistory = 4 << 20
 
 // ParseHistory reads a history file: lines of timeline, switch LSN and reason,
 // divided by blanks; empty lines and lines that begin with # are passed over
-// (PROTOCOL.md 1.5). Timelines must grow from line to line and LSNs must not
-// fall.
+// (PROTOCOL.md 1.5). Timelines must grow from line to line. LSNs may fall: a
+// server writes that when a recovery ended before its target timeline began.
 func ParseHistory(content []byte) (History, error) {
 	if len(content) > maxHistory {
 		return nil, fmt.Errorf("timeline history: %d bytes are too many", len(content))
@@ -50,7 +50,7 @@ func ParseHistory(content []byte) (History, error) {
 		if err != nil {
 			return nil, fmt.Errorf("timeline history: line %d: %w", number+1, err)
 		}
-		if n := len(h); n > 0 && (t <= h[n-1].Timeline || l < h[n-1].Switch) {
+		if n := len(h); n > 0 && t <= h[n-1].Timeline {
 			return nil, fmt.Errorf("timeline history: line %d: out of order", number+1)
 		}
 		h = append(h, HistoryEntry{t, l, string(bytes.Join(fields[2:], []byte{' '}))})

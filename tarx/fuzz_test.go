@@ -96,8 +96,6 @@ func checkNames(t *testing.T, h *Header) {
 	if clean == "." || clean[0] == '/' || hasDotDot(clean) {
 		t.Errorf("CleanName(%q) = %q", h.Name, clean)
 	}
-	if h.Type == TypeSymlink {
-	}
 }
 
 func FuzzParserAgainstArchiveTar(f *testing.F) {

@@ -73,7 +73,7 @@ func (p *backupPlay) step(name Step, usual func()) {
 		}
 		p.err = hook(p.conn)
 		if errors.Is(p.err, Pass) {
-			p.err = errors.New("Pass makes no sense in the middle of a backup")
+			p.err = errors.New("no other hook can answer in the middle of a backup")
 		}
 	}
 }

@@ -226,7 +226,7 @@ func (s *walStream) hooks(from LSN, again bool) error {
 	for _, run := range s.takeHooks(from, s.pos, again) {
 		if err := run(s.conn); err != nil {
 			if errors.Is(err, Pass) {
-				return errors.New("Pass makes no sense in the middle of a stream")
+				return errors.New("no other hook can answer in the middle of a stream")
 			}
 			return err
 		}
