@@ -30,7 +30,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(receiverEnv) != "" {
 		os.Exit(receiverMain(os.Args[1], os.Args[2], os.Args[3], os.Args[4] == "synchronous"))
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if programDir != "" {
+		_ = os.RemoveAll(programDir) // a temporary directory
+	}
+	os.Exit(code)
 }
 
 func receiverMain(connString, dir, slot string, synchronous bool) int {

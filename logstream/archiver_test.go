@@ -1,9 +1,15 @@
 package logstream_test
 
 import (
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -136,31 +142,60 @@ func TestSynchronousReceiverHasEveryAcknowledgedCommit(t *testing.T) {
 }
 
 // restore starts a standby as a point-in-time recovery to the end of an
-// archive.
+// archive, by the program's own restore_command.
 func restore(t *testing.T, base *pgtest.Cluster, dir string) {
 	t.Helper()
-	// The partial segment is the last there is.
-	list, err := logstream.ListSegments(dir, mib16)
-	if err != nil || len(list) == 0 {
-		t.Fatalf("nothing in the archive: %v", err)
-	}
-	for _, f := range list {
-		if f.Partial {
-			whole := filepath.Join(dir, mib16.FileName(f.Timeline, f.Number))
-			if _, err := os.Stat(whole); err != nil {
-				if err := os.Link(filepath.Join(dir, f.Name), whole); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-	}
 	pgtest.GiveToServer(t, dir)
 	if err := os.Remove(filepath.Join(base.DataDir, "standby.signal")); err != nil {
 		t.Fatal(err)
 	}
 	base.SetRecovery(t, pgtest.Recovery{
-		RestoreCommand: "cp " + dir + "/%f %p",
+		RestoreCommand: program(t) + " restore-wal -D " + dir + " %f %p",
 		Settings:       []string{"primary_conninfo = ''", "recovery_target_timeline = 'latest'", "synchronous_standby_names = ''"},
 	})
 	base.Start(t)
+}
+
+// program builds pgbraid where the server's user can run it, once.
+func program(t *testing.T) string {
+	t.Helper()
+	path, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "pgbraid-program-")
+	if err != nil {
+		return "", err
+	}
+	programDir = dir
+	path := filepath.Join(dir, "pgbraid")
+	if out, err := exec.Command("go", "build", "-o", path, "github.com/pgbraid/pgbraid/cmd/pgbraid").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return path, errors.Join(os.Chmod(dir, 0o755), os.Chmod(path, 0o755))
+})
+
+// programDir is where build has put the program, for TestMain to remove.
+var programDir string
+
+func TestSecondReceiverOfADirectoryIsRefused(t *testing.T) {
+	c := pgtest.Newest(t).Init(t, keepAll)
+	c.Start(t)
+	dir := pgtest.TempDir(t)
+	a := archive(t, c.ConnString(), logstream.ArchiveOptions{Directory: dir})
+	a.await(1, c.CurrentLSN(t))
+	b := archive(t, c.ConnString(), logstream.ArchiveOptions{Directory: dir})
+	if err := b.end(); err == nil || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) {
+		t.Errorf("got %v, want that this process has the directory", err)
+	}
+	a.await(1, nextSegment(t, c, mib16))
+	a.stop()
+	// The lock ends with its holder.
+	d := archive(t, c.ConnString(), logstream.ArchiveOptions{Directory: dir})
+	d.await(1, nextSegment(t, c, mib16))
+	d.stop()
 }

@@ -288,7 +288,13 @@ func (r *Receiver) flushed() {
 func (r *Receiver) positions() (written, durable LSN) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.status.Written.LSN, r.status.Durable.LSN
+	w, d := r.status.Written, r.status.Durable
+	// The segment that a message fills may be durable before the message is
+	// written to its end.
+	if w.Timeline == d.Timeline && d.LSN > w.LSN {
+		w = d
+	}
+	return w.LSN, d.LSN
 }
 
 // atStop tells whether the log is kept up to the position of StopAt.
