@@ -89,6 +89,7 @@ func (a *Archiver) Run(ctx context.Context) (err error) {
 		SegmentSize:      server.SegmentSize,
 		Store: NewDirStore(a.options.Directory, server.SegmentSize, DirOptions{
 			Mode: server.FileMode, NoSync: a.options.NoSync, Compression: a.options.Compression,
+			ZeroFill: a.options.Synchronous,
 		}),
 		// A slot may be missing where there is WAL already: on a standby that
 		// was promoted. On an empty directory it is a mistake.

@@ -173,7 +173,7 @@ var build = sync.OnceValues(func() (string, error) {
 	}
 	programDir = dir
 	path := filepath.Join(dir, "pgbraid")
-	if out, err := exec.Command("go", "build", "-o", path, "github.com/pgbraid/pgbraid/cmd/pgbraid").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", path, "github.com/pgbraid/pgbraid/cmd/pgbraid").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
 	return path, errors.Join(os.Chmod(dir, 0o755), os.Chmod(path, 0o755))

@@ -65,7 +65,7 @@ func (s *session) run(ctx context.Context) (end ending, next Position, err error
 		return 0, Position{}, err
 	}
 	switch kind {
-	case replconn.CopyBothReponse:
+	case replconn.CopyBothResponse:
 	case replconn.RowDescription:
 		next, err = s.nextTimeline(body)
 		return reachedTimelineEnd, next, err

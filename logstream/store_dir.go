@@ -27,6 +27,11 @@ type DirOptions struct {
 	// the last segment of each timeline gets its final name although it is
 	// not full, since recovery has to read it.
 	DataDirectory bool
+	// ZeroFill writes zeros over the whole of a new segment first, instead of
+	// only reserving its room. That is slower at first, but each fdatasync
+	// afterwards is cheaper, since the file system has nothing of its own to
+	// write: for a synchronous standby.
+	ZeroFill bool
 	// Compression of complete segments; the zero value is none. Partial ones
 	// and history files are never compressed.
 	Compression compress.Spec
@@ -78,7 +83,11 @@ func (d *DirStore) prepare(f *os.File) error {
 		return err
 	}
 	if info.Size() != int64(d.size) {
-		if err := durable.Allocate(f, int64(d.size)); err != nil {
+		allocate := durable.Allocate
+		if d.options.ZeroFill {
+			allocate = durable.ZeroFill
+		}
+		if err := allocate(f, int64(d.size)); err != nil {
 			return err
 		}
 	}

@@ -8,5 +8,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Built and not "go run": the demo itself must get the signals, and its exit
 # code must be ours.
-"${GO:-go}" build -trimpath -o bin/demo ./internal/demo
+"${GO:-go}" build -buildvcs=false -trimpath -o bin/demo ./internal/demo
 exec bin/demo bin/pgbraid .cache/postgres/18/bin

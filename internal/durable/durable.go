@@ -61,3 +61,20 @@ func WriteFile(path string, content []byte, mode fs.FileMode, sync bool) (err er
 	}
 	return Rename(temporary, path)
 }
+
+// ZeroFill makes a file size bytes long by writing zeros behind what it has.
+func ZeroFill(f *os.File, size int64) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	zeros := make([]byte, gather)
+	for at := info.Size(); at < size; {
+		n, err := f.WriteAt(zeros[:min(int64(len(zeros)), size-at)], at)
+		if err != nil {
+			return err
+		}
+		at += int64(n)
+	}
+	return nil
+}

@@ -142,6 +142,27 @@ func TestAllocateGivesSizeAndZerosAndKeepsWhatIsThere(t *testing.T) {
 	}
 }
 
+func TestZeroFillWritesBehindWhatIsThere(t *testing.T) {
+	t.Parallel()
+	f := create(t, "f")
+	if _, err := f.Write([]byte("kept")); err != nil {
+		t.Fatal(err)
+	}
+	const size = 3<<20 + 17
+	if err := ZeroFill(f, size); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := content(t, f.Name()), "kept"+string(make([]byte, size-4)); got != want {
+		t.Errorf("%d bytes, or not zero", len(got))
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if ZeroFill(f, 2*size) == nil {
+		t.Error("a closed file is no error")
+	}
+}
+
 func create(t testing.TB, name string) *os.File {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), name))

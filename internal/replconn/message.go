@@ -10,19 +10,19 @@ import (
 // The types of the server's messages that a caller of Receive meets
 // (PostgreSQL manual, "Message Formats").
 const (
-	CopyData        = 'd'
-	CopyDone        = 'c'
-	CopyOutResponse = 'H'
-	CopyInResponse  = 'G'
-	CopyBothReponse = 'W'
-	CommandComplete = 'C'
-	RowDescription  = 'T'
-	DataRow         = 'D'
-	ReadyForQuery   = 'Z'
-	errorResponse   = 'E'
-	noticeResponse  = 'N'
-	parameterStatus = 'S'
-	notification    = 'A'
+	CopyData         = 'd'
+	CopyDone         = 'c'
+	CopyOutResponse  = 'H'
+	CopyInResponse   = 'G'
+	CopyBothResponse = 'W'
+	CommandComplete  = 'C'
+	RowDescription   = 'T'
+	DataRow          = 'D'
+	ReadyForQuery    = 'Z'
+	errorResponse    = 'E'
+	noticeResponse   = 'N'
+	parameterStatus  = 'S'
+	notification     = 'A'
 )
 
 // Receive returns the next message that is an answer to the command. Notices,
