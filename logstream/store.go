@@ -56,7 +56,8 @@ type Segment interface {
 	Finish() error
 
 	// Leave ends a segment that stays incomplete: the last one of a timeline
-	// that was left, or of a stream that was broken off. It is durable and
-	// keeps the name of a partial segment.
+	// that was left, or of a stream that was broken off. It is durable when
+	// Leave returns, and can be told from a complete one, unless the store is
+	// one that a server starts on, whose recovery has to read it.
 	Leave() error
 }
