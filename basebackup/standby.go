@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/pgbraid/pgbraid/internal/conninfo"
 )
 
 // writeStandbyFiles makes the data directory one of a standby that streams
@@ -45,18 +46,12 @@ func writeConfig(root *os.Root, name, text string, how int, mode fs.FileMode, sy
 // source may have been a standby itself, and a standby that asks its primary for
 // the slot which that used never streams. Only in a recovery.conf, which is
 // written anew, nothing has to be overridden, and an empty name is an error.
-func standbySettings(version int, conninfo, slot string) string {
-	text := "primary_conninfo = " + quoteSetting(conninfo) + "\n"
+func standbySettings(version int, primary, slot string) string {
+	text := "primary_conninfo = " + conninfo.QuoteConfigValue(primary) + "\n"
 	if slot != "" || version >= 120000 {
-		text += "primary_slot_name = " + quoteSetting(slot) + "\n"
+		text += "primary_slot_name = " + conninfo.QuoteConfigValue(slot) + "\n"
 	}
 	return text
-}
-
-// quoteSetting quotes a value for postgresql.conf: in single quotes, with
-// single quotes and backslashes doubled.
-func quoteSetting(value string) string {
-	return "'" + strings.NewReplacer("'", "''", `\`, `\\`).Replace(value) + "'"
 }
 
 // connInfo describes where config leads to as libpq wants it: hosts, ports and
@@ -72,10 +67,6 @@ func connInfo(config *pgconn.Config) string {
 			hosts, ports = append(hosts, f.Host), append(ports, port)
 		}
 	}
-	return fmt.Sprintf("user=%s host=%s port=%s", quoteConnInfo(config.User),
-		quoteConnInfo(strings.Join(hosts, ",")), strings.Join(ports, ","))
-}
-
-func quoteConnInfo(value string) string {
-	return "'" + strings.NewReplacer("'", `\'`, `\`, `\\`).Replace(value) + "'"
+	return fmt.Sprintf("user=%s host=%s port=%s", conninfo.QuoteValue(config.User),
+		conninfo.QuoteValue(strings.Join(hosts, ",")), strings.Join(ports, ","))
 }

@@ -59,7 +59,7 @@ func (i *Info) text(o textOptions) string {
 		if b.Len() > 0 {
 			b.WriteByte(' ')
 		}
-		b.WriteString(key + "=" + quoteValue(value))
+		b.WriteString(key + "=" + QuoteValue(value))
 	}
 	for _, k := range keywords {
 		value := i.params[k.name]
@@ -105,9 +105,9 @@ func (i *Info) resolvedLists() (hosts, ports string) {
 	return hosts, strings.Join(p, ",")
 }
 
-// quoteValue writes a value as libpq's tools do: bare if it is plain, else in
+// QuoteValue writes a value as libpq's tools do: bare if it is plain, else in
 // quotes with a backslash before quote and backslash.
-func quoteValue(s string) string {
+func QuoteValue(s string) string {
 	plain := s != ""
 	for n := range len(s) {
 		c := s[n]
