@@ -1,6 +1,10 @@
 package logstream
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/pgbraid/pgbraid/internal/replconn"
+)
 
 // cursor is where the stream stands: it writes WAL into a Store's segments in
 // order, and hands them to the flusher as they end.
@@ -16,7 +20,7 @@ type cursor struct {
 // stands. The bytes may go over the end of a segment.
 func (c *cursor) write(start LSN, data []byte) error {
 	if start != c.pos.LSN {
-		return fmt.Errorf("got WAL data at %s, expected %s", start, c.pos.LSN)
+		return fmt.Errorf("%w: got WAL data at %s, expected %s", replconn.ErrMalformed, start, c.pos.LSN)
 	}
 	for len(data) > 0 {
 		if c.segment == nil {

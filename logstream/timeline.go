@@ -91,7 +91,7 @@ func fetchHistory(ctx context.Context, c *replconn.Conn, t TimelineID) ([]byte, 
 		return nil, nil, fmt.Errorf("fetching the history of timeline %d: %w", t, err)
 	}
 	if name := string(row[0]); name != t.HistoryFileName() {
-		return nil, nil, fmt.Errorf("server reported unexpected history file name for timeline %d: %q", t, name)
+		return nil, nil, fmt.Errorf("%w: server reported unexpected history file name for timeline %d: %q", replconn.ErrMalformed, t, name)
 	}
 	h, err := ParseHistory(row[1])
 	if err != nil {
