@@ -17,6 +17,7 @@ type flusher struct {
 	closed  bool
 	err     error
 	durable Position
+	sealed  int // segments
 
 	// advanced is called, without the lock, after the durable position moved
 	// or a job failed.
@@ -107,6 +108,13 @@ func (f *flusher) position() Position {
 	return f.durable
 }
 
+// progress is position, and how many segments were sealed.
+func (f *flusher) progress() (durable Position, sealed int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.durable, f.sealed
+}
+
 // close ends the goroutine after the jobs that are queued.
 func (f *flusher) close() error {
 	f.mu.Lock()
@@ -146,6 +154,9 @@ func (f *flusher) run() {
 			f.err = &StoreError{Err: err}
 		case f.err == nil:
 			f.durable = job.upTo
+			if job.kind == flushSeal {
+				f.sealed++
+			}
 		}
 		f.changed.Broadcast()
 		f.mu.Unlock()

@@ -147,12 +147,7 @@ func (s *stocktaking) run() error {
 
 // list reads the names, and of these keeps those of segments.
 func (s *stocktaking) list() (segments []string, err error) {
-	d, err := os.Open(s.dir)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = d.Close() }() // only read from
-	names, err := d.Readdirnames(-1)
+	names, err := fileNames(s.dir)
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package logstream
 
 import (
 	"math"
-	"sync/atomic"
 	"time"
 )
 
@@ -84,33 +83,4 @@ func (l *lag) since() time.Time {
 		return time.Time{}
 	}
 	return l.samples[0].at
-}
-
-// countingStore counts the segments that were sealed.
-type countingStore struct {
-	Store
-	sealed *atomic.Int64
-}
-
-// OpenSegment is that of the Store.
-func (s countingStore) OpenSegment(t TimelineID, n SegmentNumber) (Segment, error) {
-	segment, err := s.Store.OpenSegment(t, n)
-	if err != nil {
-		return nil, err
-	}
-	return countingSegment{segment, s.sealed}, nil
-}
-
-type countingSegment struct {
-	Segment
-	sealed *atomic.Int64
-}
-
-// Seal is that of the Segment.
-func (s countingSegment) Seal() error {
-	err := s.Segment.Seal()
-	if err == nil {
-		s.sealed.Add(1)
-	}
-	return err
 }

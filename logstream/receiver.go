@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -83,7 +82,6 @@ type Receiver struct {
 	status Status
 
 	writtenLag, durableLag lag
-	sealed                 atomic.Int64 // segments
 }
 
 // Status is a Receiver's state at one moment.
@@ -178,7 +176,6 @@ func (r *Receiver) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.status
-	s.Segments = int(r.sealed.Load())
 	s.WrittenBehind, s.DurableBehind = r.writtenLag.since(), r.durableLag.since()
 	return s
 }
@@ -190,7 +187,7 @@ func (r *Receiver) Run(ctx context.Context, start Position) (err error) {
 	begin := Position{start.Timeline, r.options.SegmentSize.Floor(start.LSN)}
 	r.feedback = nil
 	r.flush = newFlusher(begin, r.flushed, r.options.OnFlush)
-	r.cursor = &cursor{store: countingStore{r.options.Store, &r.sealed}, size: r.options.SegmentSize, flush: r.flush, pos: begin}
+	r.cursor = &cursor{store: r.options.Store, size: r.options.SegmentSize, flush: r.flush, pos: begin}
 	r.lastProgress = time.Now()
 	defer func() {
 		r.disconnect()
@@ -273,9 +270,9 @@ func (r *Receiver) progress(serverEnd LSN) {
 
 // flushed is called by the flusher's goroutine.
 func (r *Receiver) flushed() {
-	durable := r.flush.position()
+	durable, sealed := r.flush.progress()
 	r.mu.Lock()
-	r.status.Durable = durable
+	r.status.Durable, r.status.Segments = durable, sealed
 	r.durableLag.reached(durable.LSN)
 	f := r.feedback
 	r.mu.Unlock()

@@ -27,12 +27,7 @@ type SegmentFile struct {
 // highest segment, then the highest timeline, complete ones before partial
 // ones (PROTOCOL.md 5.5). Segment 0 is never taken. Nothing is read but names.
 func ListSegments(dir string, size SegmentSize) ([]SegmentFile, error) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = d.Close() }() // only read from
-	names, err := d.Readdirnames(-1)
+	names, err := fileNames(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -50,6 +45,16 @@ func ListSegments(dir string, size SegmentSize) ([]SegmentFile, error) {
 			cmp.Compare(a.Name, b.Name))
 	})
 	return list, nil
+}
+
+// fileNames lists what is in a directory, in no order.
+func fileNames(dir string) ([]string, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = d.Close() }() // only read from
+	return d.Readdirnames(-1)
 }
 
 func boolCompare(a, b bool) int {
