@@ -16,16 +16,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/pgbraid/pgbraid/basebackup/manifest"
-	"github.com/pgbraid/pgbraid/internal/durable"
 	"github.com/pgbraid/pgbraid/internal/replconn"
 	"github.com/pgbraid/pgbraid/logstream"
-	"github.com/pgbraid/pgbraid/tarx"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -51,7 +48,7 @@ func (r *Result) Directories() []string {
 		dirs = append(dirs, r.WALDirectory)
 	}
 	for _, t := range r.Tablespaces {
-		if !t.base() && !t.inPlace() {
+		if !t.base() && !t.inPlace() && filepath.Dir(t.Path) != r.Directory {
 			dirs = append(dirs, t.Path)
 		}
 	}
@@ -65,29 +62,32 @@ type backup struct {
 	log     *slog.Logger
 	started time.Time
 
-	conn     *replconn.Conn
-	server   logstream.Server
-	targets  []*target
-	walDir   string
-	receiver *logstream.Receiver
+	destination destination
+	conn        *replconn.Conn
+	server      logstream.Server
+	targets     []*target
+	walDir      string              // of a plain directory
+	receiver    *logstream.Receiver // nil: the log is not streamed
 
 	tablespaces []*Tablespace
 	start, end  logstream.Position
-	sink        *dirSink
-	checker     *manifest.Checker
+	sink        sink
+	members     *memberCheck // nil: there is no manifest
 
 	// What the progress is made of.
 	reporter *reporter
-	received atomic.Int64 // bytes of archives
+	wire     atomic.Int64 // bytes of archives, as they came
+	received atomic.Int64 // the same, before the server compressed them
 	total    atomic.Int64 // the same, as the server estimates it
 	begun    atomic.Int32 // archives
 	count    atomic.Int32 // tablespaces, the data directory among them
 	follower atomic.Pointer[logstream.Receiver]
+	writing  atomic.Pointer[sink]
 }
 
-// Run makes o.Directory a copy of the cluster that config leads to, ready to
-// be started as its standby. config must be one of a physical replication
-// connection (runtime parameter replication=true).
+// Run takes a base backup of the cluster that config leads to. config must be
+// one of a physical replication connection (runtime parameter
+// replication=true).
 //
 // Errors that a caller may look for with errors.As: *NotEmptyError,
 // *logstream.WALMissingError, *manifest.MismatchError, *pgconn.PgError. The
@@ -97,7 +97,8 @@ func Run(ctx context.Context, config *pgconn.Config, o Options) (_ *Result, err 
 		return nil, err
 	}
 	b := &backup{config: config, options: o, log: o.Logger, started: time.Now()}
-	if err := b.checkTargets(); err != nil {
+	b.destination = b.chooseDestination()
+	if err := b.destination.check(); err != nil {
 		return nil, err
 	}
 	stopReporting := b.reportProgress()
@@ -105,6 +106,9 @@ func Run(ctx context.Context, config *pgconn.Config, o Options) (_ *Result, err 
 	defer func() {
 		if b.conn != nil {
 			_ = b.conn.Close() // nothing is expected of it any more
+		}
+		if e := b.destination.close(); err == nil {
+			err = e
 		}
 		if err != nil {
 			b.undo()
@@ -114,20 +118,23 @@ func Run(ctx context.Context, config *pgconn.Config, o Options) (_ *Result, err 
 	if err := b.connect(ctx); err != nil {
 		return nil, err
 	}
-	if err := b.makeTargets(); err != nil {
+	if err := b.destination.prepare(); err != nil {
 		return nil, err
 	}
 	if err := b.prepareLog(ctx); err != nil {
 		return nil, err
 	}
 	if err := b.begin(ctx); err != nil {
-		b.receiver.Close()
+		b.closeReceiver()
 		return nil, err
 	}
 	if err := b.receive(ctx); err != nil {
 		return nil, err
 	}
-	if err := b.finish(ctx); err != nil {
+	if err := b.checkManifest(); err != nil {
+		return nil, err
+	}
+	if err := b.destination.finish(ctx); err != nil {
 		return nil, err
 	}
 	b.setPhase(phaseDone)
@@ -137,9 +144,13 @@ func Run(ctx context.Context, config *pgconn.Config, o Options) (_ *Result, err 
 // begin sends BASE_BACKUP and reads up to where the archives begin. The first
 // answer comes when the server has made its checkpoint.
 func (b *backup) begin(ctx context.Context) error {
+	if err := b.uploadManifest(ctx); err != nil {
+		return err
+	}
 	defer b.conn.Watch(ctx)()
 	b.setPhase(phaseCheckpoint)
 	b.log.Debug("initiating base backup, waiting for checkpoint to complete")
+	b.conn.ExpectBulk()
 	if err := b.conn.Send(command(b.server.Version, &b.options)); err != nil {
 		return err
 	}
@@ -160,17 +171,11 @@ func (b *backup) begin(ctx context.Context) error {
 	if b.tablespaces, err = readTablespaces(result); err != nil {
 		return fmt.Errorf("list of tablespaces: %w", err)
 	}
-	for _, m := range unused(b.tablespaces, b.options.Tablespaces) {
-		b.log.Warn("no tablespace lies where this mapping says", "old", m.Old)
-	}
-	if err := place(b.tablespaces, b.options.Directory, b.options.Tablespaces); err != nil {
-		return err
-	}
 	for _, t := range b.tablespaces {
 		b.total.Add(t.Size)
 	}
 	b.count.Store(int32(len(b.tablespaces)))
-	return b.makeTablespaceTargets()
+	return b.destination.place()
 }
 
 // cancelTimeout is how long asking the server to end the command may take.
@@ -188,43 +193,62 @@ func (b *backup) cancel() {
 // receive takes the archives, and beside them the log from the start position
 // to the end position that comes behind the archives. A failure of either ends
 // the other.
-func (b *backup) receive(ctx context.Context) error {
-	sink, err := b.newSink()
-	if err != nil {
-		b.receiver.Close()
+func (b *backup) receive(ctx context.Context) (err error) {
+	if b.options.Manifest != WithoutManifest && !b.options.toServer() {
+		b.members = newMemberCheck(b.options.checksums, b.options.WAL == FetchWAL)
+	}
+	if b.sink, err = b.destination.open(); err != nil {
+		b.closeReceiver()
 		return err
 	}
-	b.sink = sink
+	b.writing.Store(&b.sink)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		if err := b.receiver.Run(ctx, b.start); err != nil {
-			return fmt.Errorf("log stream: %w", err)
-		}
-		return nil
-	})
+	if b.receiver != nil {
+		group.Go(func() error {
+			if err := b.receiver.Run(ctx, b.start); err != nil {
+				return fmt.Errorf("log stream: %w", err)
+			}
+			return nil
+		})
+	}
 	group.Go(func() error {
 		if err := b.receiveBase(ctx); err != nil {
 			return fmt.Errorf("base backup: %w", err)
 		}
-		b.setPhase(phaseLog)
-		b.receiver.StopAt(b.end)
+		if b.receiver != nil {
+			b.setPhase(phaseLog)
+			b.receiver.StopAt(b.end)
+		}
 		return nil
 	})
 	err = group.Wait()
-	if e := sink.close(); err == nil {
+	if e := b.sink.close(); err == nil {
 		err = e
 	}
 	return err
+}
+
+// closeReceiver lets go of a log stream that was prepared and does not run.
+func (b *backup) closeReceiver() {
+	if b.receiver != nil {
+		b.receiver.Close()
+	}
 }
 
 // receiveBase reads the archives, the manifest and the end position.
 func (b *backup) receiveBase(ctx context.Context) error {
 	defer b.conn.Watch(ctx)()
 	b.setPhase(phaseCopy)
-	if err := receiveArchives(b.conn, b.server.Version, b.tablespaces, &countingSink{b.sink, &b.begun}); err != nil {
+	err := receiveArchives(b.conn, announced{
+		version:     b.server.Version,
+		tablespaces: b.tablespaces,
+		suffix:      b.options.serverCompression.Method.Suffix(),
+		manifest:    b.options.Manifest != WithoutManifest,
+	}, &countingSink{b.sink, b})
+	if err != nil {
 		return err
 	}
-	if err := b.sink.endManifest(); err != nil {
+	if err := b.sink.end(); err != nil {
 		return err
 	}
 	result, err := b.conn.ReadResult()
@@ -242,37 +266,9 @@ func (b *backup) receiveBase(ctx context.Context) error {
 	return b.conn.Drain()
 }
 
-func (b *backup) newSink() (*dirSink, error) {
-	walRoot, err := os.OpenRoot(b.walDir)
-	if err != nil {
-		return nil, err
-	}
-	s := &dirSink{
-		log:         b.log,
-		directory:   b.options.Directory,
-		fileMode:    b.server.FileMode,
-		tablespaces: b.tablespaces,
-		made:        map[string]bool{},
-		walRoot:     walRoot,
-		writer:      durable.NewWriter(!b.options.NoSync),
-		syncer:      durable.NewSyncer(b.options.NoSync),
-		parser:      tarx.NewParser(nil),
-		received:    &b.received,
-	}
-	for _, name := range b.madeDirs() {
-		s.made[name] = true
-	}
-	if hasManifest(b.server.Version) {
-		b.checker = manifest.NewChecker(b.options.checksums)
-		s.checker = b.checker
-		s.checksum = b.options.checksums.New()
-	}
-	return s, nil
-}
-
 // result sums the run up.
 func (b *backup) result() *Result {
-	return &Result{
+	r := &Result{
 		Directory:        b.options.Directory,
 		SystemIdentifier: b.server.SystemIdentifier,
 		ServerVersion:    b.server.Version,
@@ -280,11 +276,14 @@ func (b *backup) result() *Result {
 		End:              b.end,
 		WALDirectory:     b.options.WALDirectory,
 		Tablespaces:      b.tablespaces,
-		Bytes:            b.received.Load(),
-		WALBytes:         b.receiver.Status().Received,
+		Bytes:            b.wire.Load(),
 		Slot:             b.options.Slot,
 		Duration:         time.Since(b.started),
 	}
+	if b.receiver != nil {
+		r.WALBytes = b.receiver.Status().Received
+	}
+	return r
 }
 
 // undoTimeout is how long dropping a slot may take after a failure.
@@ -307,6 +306,7 @@ func (b *backup) undo() {
 			b.log.Warn("not removed at user's request", "directory", t.path)
 			continue
 		}
+		b.log.Debug("removing what was made", "directory", t.path, "existed", t.existed)
 		if err := t.remove(); err != nil {
 			b.log.Error("could not be removed", "directory", t.path, "error", err)
 		}

@@ -60,6 +60,7 @@ func newClone(t *testing.T, connString string) *clone {
 	c := &clone{t: t, config: config, root: pgtest.TempDir(t), done: make(chan struct{})}
 	c.options = basebackup.Options{
 		Directory:       filepath.Join(c.root, "data"),
+		Standby:         true,
 		FastCheckpoint:  true,
 		PrimaryConnInfo: info.PrimaryConnInfo(),
 		NoSync:          true,

@@ -5,13 +5,13 @@ import (
 	"strings"
 
 	"github.com/pgbraid/pgbraid/basebackup/manifest"
+	"github.com/pgbraid/pgbraid/internal/compress"
 	"github.com/pgbraid/pgbraid/internal/replconn"
 )
 
 // command is the text of BASE_BACKUP for a server version, as
 // server_version_num has it: keywords up to release 14, a list in parentheses
-// from 15 on (PROTOCOL.md 2.1). The WAL is left out of it, since it is
-// streamed beside, and so is the wait for its archiving.
+// from 15 on (PROTOCOL.md 2.1).
 func command(version int, o *Options) string {
 	if version >= 150000 {
 		return parenthesesCommand(o)
@@ -20,43 +20,56 @@ func command(version int, o *Options) string {
 }
 
 func parenthesesCommand(o *Options) string {
-	options := []string{
-		"LABEL " + replconn.QuoteLiteral(o.label()),
-		"PROGRESS",
-		"CHECKPOINT " + replconn.QuoteLiteral(o.checkpoint()),
-		"WAIT 0",
+	var options []string
+	add := func(wanted bool, text string) {
+		if wanted {
+			options = append(options, text)
+		}
 	}
-	if o.MaxRate > 0 {
-		options = append(options, "MAX_RATE "+strconv.Itoa(o.MaxRate))
+	add(o.Incremental != "", "INCREMENTAL")
+	add(true, "LABEL "+replconn.QuoteLiteral(o.label()))
+	add(!o.NoEstimateSize, "PROGRESS")
+	add(o.WAL == FetchWAL, "WAL")
+	add(true, "CHECKPOINT "+replconn.QuoteLiteral(o.checkpoint()))
+	add(o.WAL != NoWAL, "WAIT 0")
+	add(o.MaxRate > 0, "MAX_RATE "+strconv.Itoa(o.MaxRate))
+	add(o.tablespaceMap(), "TABLESPACE_MAP")
+	add(o.NoVerifyChecksums, "VERIFY_CHECKSUMS 0")
+	add(true, "MANIFEST "+replconn.QuoteLiteral(string(o.Manifest)))
+	add(o.Manifest != WithoutManifest, "MANIFEST_CHECKSUMS "+replconn.QuoteLiteral(o.checksums.String()))
+	add(true, "TARGET "+replconn.QuoteLiteral(o.Target))
+	add(o.TargetDetail != "", "TARGET_DETAIL "+replconn.QuoteLiteral(o.TargetDetail))
+	if z := o.serverCompression; z.Method != compress.None {
+		add(true, "COMPRESSION "+replconn.QuoteLiteral(string(z.Method)))
+		add(z.Detail != "", "COMPRESSION_DETAIL "+replconn.QuoteLiteral(z.Detail))
 	}
-	if o.NoVerifyChecksums {
-		options = append(options, "VERIFY_CHECKSUMS 0")
-	}
-	options = append(options,
-		"MANIFEST 'yes'",
-		"MANIFEST_CHECKSUMS "+replconn.QuoteLiteral(o.checksums.String()),
-		"TARGET 'client'")
 	return "BASE_BACKUP (" + strings.Join(options, ", ") + ")"
 }
 
 func keywordCommand(version int, o *Options) string {
-	options := []string{"BASE_BACKUP LABEL " + replconn.QuoteLiteral(o.label()), "PROGRESS"}
-	if o.FastCheckpoint {
-		options = append(options, "FAST")
+	options := []string{"BASE_BACKUP LABEL " + replconn.QuoteLiteral(o.label())}
+	add := func(wanted bool, text string) {
+		if wanted {
+			options = append(options, text)
+		}
 	}
-	options = append(options, "NOWAIT")
-	if o.MaxRate > 0 {
-		options = append(options, "MAX_RATE "+strconv.Itoa(o.MaxRate))
-	}
-	if o.NoVerifyChecksums && version >= 110000 {
-		options = append(options, "NOVERIFY_CHECKSUMS")
-	}
-	if hasManifest(version) {
-		options = append(options, "MANIFEST 'yes'",
-			"MANIFEST_CHECKSUMS "+replconn.QuoteLiteral(o.checksums.String()))
+	add(!o.NoEstimateSize, "PROGRESS")
+	add(o.WAL == FetchWAL, "WAL")
+	add(o.FastCheckpoint, "FAST")
+	add(o.WAL != NoWAL, "NOWAIT")
+	add(o.MaxRate > 0, "MAX_RATE "+strconv.Itoa(o.MaxRate))
+	add(o.tablespaceMap(), "TABLESPACE_MAP")
+	add(o.NoVerifyChecksums && version >= 110000, "NOVERIFY_CHECKSUMS")
+	if hasManifest(version) && o.Manifest != WithoutManifest {
+		add(true, "MANIFEST "+replconn.QuoteLiteral(string(o.Manifest)))
+		add(true, "MANIFEST_CHECKSUMS "+replconn.QuoteLiteral(o.checksums.String()))
 	}
 	return strings.Join(options, " ")
 }
+
+// tablespaceMap tells whether the server is to write where its tablespaces lie
+// into the backup, in the place of links to them.
+func (o *Options) tablespaceMap() bool { return o.Format == Tar || o.toServer() }
 
 // hasManifest tells whether a server can send a backup manifest.
 func hasManifest(version int) bool { return version >= 130000 }

@@ -2,9 +2,9 @@ package basebackup
 
 import (
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/pgbraid/pgbraid/internal/compress"
 	"github.com/pgbraid/pgbraid/internal/progress"
 )
 
@@ -83,6 +83,9 @@ func (b *backup) progress() Progress {
 	s.Done, s.Total = b.received.Load(), b.total.Load()
 	s.Tablespace, s.Tablespaces = int(b.begun.Load()), int(b.count.Load())
 	s.CheckpointFast = b.options.FastCheckpoint
+	if w := b.writing.Load(); w != nil {
+		s.File = (*w).lastFile()
+	}
 	if r := b.follower.Load(); r != nil {
 		status := r.Status()
 		s.WALState = string(status.State)
@@ -91,13 +94,34 @@ func (b *backup) progress() Progress {
 	return *s
 }
 
-// countingSink counts the archives as they begin.
+// countingSink counts what comes.
 type countingSink struct {
 	archiveSink
-	begun *atomic.Int32
+	b *backup
 }
 
 func (c *countingSink) beginArchive(t *Tablespace) error {
-	c.begun.Add(1)
+	c.b.begun.Add(1)
 	return c.archiveSink.beginArchive(t)
+}
+
+func (c *countingSink) archiveData(p []byte) error {
+	n := int64(len(p))
+	c.b.wire.Add(n)
+	if !c.b.serverCounts() {
+		c.b.received.Add(n)
+	}
+	return c.archiveSink.archiveData(p)
+}
+
+func (c *countingSink) serverProgress(done int64) {
+	if c.b.serverCounts() {
+		c.b.received.Store(done)
+	}
+	c.archiveSink.serverProgress(done)
+}
+
+// serverCounts tells whether only the server knows how far the backup is.
+func (b *backup) serverCounts() bool {
+	return b.options.toServer() || b.options.serverCompression.Method != compress.None
 }

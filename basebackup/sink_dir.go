@@ -3,24 +3,22 @@ package basebackup
 import (
 	"errors"
 	"fmt"
-	"hash"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 
-	"github.com/pgbraid/pgbraid/basebackup/manifest"
+	"github.com/pgbraid/pgbraid/internal/compress"
 	"github.com/pgbraid/pgbraid/internal/durable"
 	"github.com/pgbraid/pgbraid/tarx"
 )
 
 // Files at the top of the data directory that this side makes.
 const (
-	manifestName    = "backup_manifest"
-	manifestPartial = manifestName + ".tmp"
-	controlFile     = "global/pg_control"
+	controlFile = "global/pg_control"
 	// controlPartial is the name that pg_control has until everything else is
 	// whole: no server starts in a directory without it.
 	controlPartial = controlFile + ".pgbraid"
@@ -32,8 +30,7 @@ const (
 // written through a symbolic link.
 type dirSink struct {
 	log         *slog.Logger
-	directory   string      // the data directory
-	fileMode    fs.FileMode // of files that the server does not send
+	directory   string // the data directory
 	tablespaces []*Tablespace
 	// made are the directories below the data directory that exist before
 	// the server names them, by member name.
@@ -41,12 +38,15 @@ type dirSink struct {
 	// walRoot is where members below pg_wal go.
 	walRoot *os.Root
 
-	writer   *durable.Writer
-	syncer   *durable.Syncer
-	checksum hash.Hash // nil: none is computed
-	checker  *manifest.Checker
-	parser   *tarx.Parser
-	received *atomic.Int64 // bytes, for the progress
+	writer *durable.Writer
+	syncer *durable.Syncer
+	check  *memberCheck
+	parser *tarx.Parser
+	// compression is how the server compresses the archives.
+	compression  compress.Method
+	decompressor *decompressor // of the archive that is being received
+
+	file atomic.Pointer[string] // the last member's name, for the progress
 
 	// Of the archive that is being received.
 	current *Tablespace
@@ -56,8 +56,9 @@ type dirSink struct {
 	dir     *os.Root // where the last member went; nil: none is open
 
 	// Of the member that is being received.
-	member   tarx.Header
-	manifest *os.File // the manifest, while it comes
+	member tarx.Header
+
+	manifest manifestFile
 
 	dirs []string // every directory that was made, to be fsynced in the end
 }
@@ -70,27 +71,43 @@ func (s *dirSink) beginArchive(t *Tablespace) error {
 	}
 	s.current, s.root = t, root
 	s.parser.Reset(s)
+	s.check.archive(t)
 	s.dirs = append(s.dirs, t.Path)
+	if s.compression != compress.None {
+		s.decompressor = decompress(s.compression, s.parser)
+	}
 	return nil
 }
 
 // archiveData implements archiveSink.
 func (s *dirSink) archiveData(p []byte) error {
-	s.received.Add(int64(len(p)))
-	if _, err := s.parser.Write(p); err != nil {
-		return s.inArchive(err)
+	var err error
+	if s.decompressor != nil {
+		_, err = s.decompressor.Write(p)
+	} else {
+		_, err = s.parser.Write(p)
 	}
-	return nil
+	return s.inArchive(err)
 }
 
 // endArchive implements archiveSink.
 func (s *dirSink) endArchive() error {
-	err := s.parser.Close()
+	var err error
+	if s.decompressor != nil {
+		err = s.decompressor.Close()
+		s.decompressor = nil
+	}
+	if err == nil {
+		err = s.parser.Close()
+	}
 	s.leaveDir()
 	err = errors.Join(err, s.root.Close())
 	s.root = nil
 	return s.inArchive(err)
 }
+
+// serverProgress implements archiveSink.
+func (s *dirSink) serverProgress(int64) {}
 
 func (s *dirSink) inArchive(err error) error {
 	if err == nil {
@@ -107,6 +124,8 @@ func (s *dirSink) BeginMember(h *tarx.Header) error {
 		return err
 	}
 	s.member.Name = name
+	s.file.Store(&name) // not the field, which the next member overwrites
+	s.check.begin(name, h)
 	mode := h.FileMode().Perm()
 	switch h.Type {
 	case tarx.TypeDirectory:
@@ -119,9 +138,7 @@ func (s *dirSink) BeginMember(h *tarx.Header) error {
 
 // Content implements tarx.Handler.
 func (s *dirSink) Content(p []byte) error {
-	if s.checksum != nil {
-		s.checksum.Write(p) // never fails
-	}
+	s.check.content(p)
 	_, err := s.writer.Write(p)
 	return err
 }
@@ -138,22 +155,7 @@ func (s *dirSink) EndMember() error {
 	if err := s.syncer.Take(f); err != nil {
 		return err
 	}
-	if s.checker == nil {
-		return nil
-	}
-	var sum []byte
-	if s.checksum != nil {
-		sum = s.checksum.Sum(nil)
-	}
-	return s.checker.Add(s.pathInBackup(), s.member.Size, sum)
-}
-
-// pathInBackup is the name that the manifest has for the present member.
-func (s *dirSink) pathInBackup() string {
-	if s.current.base() {
-		return s.member.Name
-	}
-	return s.current.link() + "/" + s.member.Name
+	return s.check.end()
 }
 
 func (s *dirSink) makeDir(name string, mode fs.FileMode) error {
@@ -225,10 +227,7 @@ func (s *dirSink) createFile(name string, mode fs.FileMode) error {
 			return errors.Join(err, f.Close())
 		}
 	}
-	s.writer.Start(f)
-	if s.checksum != nil {
-		s.checksum.Reset()
-	}
+	s.writer.StartSized(f, s.member.Size)
 	return nil
 }
 
@@ -293,41 +292,52 @@ func (s *dirSink) leaveDir() {
 }
 
 // manifestData implements archiveSink.
-func (s *dirSink) manifestData(p []byte) error {
-	if s.manifest == nil {
-		f, err := os.OpenFile(filepath.Join(s.directory, manifestPartial), os.O_WRONLY|os.O_CREATE|os.O_EXCL, s.fileMode)
-		if err != nil {
-			return err
+func (s *dirSink) manifestData(p []byte) error { return s.manifest.write(p) }
+
+// end implements sink.
+func (s *dirSink) end() error { return s.manifest.finish(s.syncer) }
+
+// manifestPath implements sink.
+func (s *dirSink) manifestPath() string { return s.manifest.path }
+
+// walkFiles implements sink. It is asked only where files are there that the
+// manifest does not list.
+func (s *dirSink) walkFiles(yield func(path string) bool) {
+	for _, t := range s.tablespaces {
+		prefix := ""
+		if !t.base() {
+			prefix = t.link() + "/"
 		}
-		s.manifest = f
-		s.writer.Start(f)
+		// What cannot be read is not named; that it is there was counted.
+		_ = filepath.WalkDir(t.Path, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return nil
+			}
+			name, err := filepath.Rel(t.Path, path)
+			if err == nil && !yield(prefix+strings.Replace(name, controlPartial, controlFile, 1)) {
+				return filepath.SkipAll
+			}
+			return nil
+		})
 	}
-	_, err := s.writer.Write(p)
-	return err
 }
 
-// endManifest finishes the file that the manifest was written to.
-func (s *dirSink) endManifest() error {
-	if s.manifest == nil {
-		return nil
-	}
-	s.manifest = nil
-	f, err := s.writer.Finish()
-	if err != nil {
-		return errors.Join(err, f.Close())
-	}
-	return s.syncer.Take(f)
-}
+// lastFile implements sink.
+func (s *dirSink) lastFile() string { return load(&s.file) }
 
 // close lets go of everything, whatever state the sink is in, and returns when
 // all finished files are durable.
 func (s *dirSink) close() error {
+	if s.decompressor != nil {
+		s.decompressor.abort()
+	}
+	s.manifest.abandon()
 	s.leaveDir()
 	_ = s.walRoot.Close() // nothing is written through these themselves
 	if s.root != nil {
 		_ = s.root.Close()
 	}
-	if f := s.writer.Active(); f != nil {
+	if f := s.writer.Abandon(); f != nil {
 		_ = f.Close() // an unfinished member: the backup has failed already
 	}
 	return s.syncer.Wait()

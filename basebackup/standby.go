@@ -12,21 +12,50 @@ import (
 	"github.com/pgbraid/pgbraid/internal/conninfo"
 )
 
-// writeStandbyFiles makes the data directory one of a standby that streams
+// standbyFile is a file that makes a backup one of a standby.
+type standbyFile struct {
+	name, content string
+	append        bool // the content goes behind what is there
+}
+
+// standbyFiles are what makes a data directory one of a standby that streams
 // from the server it was copied from, as pg_basebackup --write-recovery-conf
-// does (PROTOCOL.md 3): settings are appended to postgresql.auto.conf beside
+// has it (PROTOCOL.md 3): settings are appended to postgresql.auto.conf beside
 // standby.signal, or make up recovery.conf before release 12. There following
 // later promotions has to be asked for; it is the default since.
-func writeStandbyFiles(root *os.Root, version int, mode fs.FileMode, settings string, sync bool) error {
+func standbyFiles(version int, settings string) []standbyFile {
 	if version < 120000 {
 		settings = "standby_mode = 'on'\nrecovery_target_timeline = 'latest'\n" + settings
-		return writeConfig(root, "recovery.conf", settings, os.O_TRUNC, mode, sync)
+		return []standbyFile{{name: "recovery.conf", content: settings}}
 	}
-	if err := writeConfig(root, "postgresql.auto.conf", settings, os.O_APPEND, mode, sync); err != nil {
-		return err
+	return []standbyFile{
+		{name: "postgresql.auto.conf", content: settings, append: true},
+		// The source has one itself if it is a standby.
+		{name: "standby.signal"},
 	}
-	// The source has one itself if it is a standby.
-	return writeConfig(root, "standby.signal", "", os.O_TRUNC, mode, sync)
+}
+
+// writeStandbyFiles puts the standbyFiles into a data directory.
+func writeStandbyFiles(root *os.Root, version int, mode fs.FileMode, settings string, sync bool) error {
+	for _, f := range standbyFiles(version, settings) {
+		how := os.O_TRUNC
+		if f.append {
+			how = os.O_APPEND
+		}
+		if err := writeConfig(root, f.name, f.content, how, mode, sync); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// standbySettings are those that the standby needs.
+func (b *backup) standbySettings() string {
+	conninfo := b.options.PrimaryConnInfo
+	if conninfo == "" {
+		conninfo = connInfo(b.config)
+	}
+	return standbySettings(b.server.Version, conninfo, b.options.Slot)
 }
 
 func writeConfig(root *os.Root, name, text string, how int, mode fs.FileMode, sync bool) error {

@@ -9,16 +9,27 @@ type archiveSink interface {
 	archiveData(p []byte) error
 	endArchive() error
 	manifestData(p []byte) error
+	// serverProgress tells how many bytes of archives, before they were
+	// compressed, the server has dealt with so far. Releases up to 14 do not
+	// tell.
+	serverProgress(done int64)
 }
 
-// receiveArchives hands the archives and the manifest to the sink. version is
-// the one that the command was made for. Behind it the end position comes next
-// on the connection.
-func receiveArchives(c *replconn.Conn, version int, tablespaces []*Tablespace, sink archiveSink) error {
-	if version >= 150000 {
-		return receiveFramed(c, tablespaces, sink)
+// announced is what is known of the stream before it begins.
+type announced struct {
+	version     int // the one that the command was made for
+	tablespaces []*Tablespace
+	suffix      string // of the archives' names, where the server compresses
+	manifest    bool   // one was asked for
+}
+
+// receiveArchives hands the archives and the manifest to the sink. Behind it
+// the end position comes next on the connection.
+func receiveArchives(c *replconn.Conn, a announced, sink archiveSink) error {
+	if a.version >= 150000 {
+		return receiveFramed(c, a, sink)
 	}
-	return receiveLegacy(c, version, tablespaces, sink)
+	return receiveLegacy(c, a, sink)
 }
 
 // expectCopyOut reads the beginning of a COPY.
@@ -36,8 +47,8 @@ func expectCopyOut(c *replconn.Conn) error {
 // receiveLegacy reads the form that servers up to release 14 send: a COPY of
 // bare tar data for each tablespace in the order of the list, then one for the
 // manifest where there is one (PROTOCOL.md 2.2, 4b).
-func receiveLegacy(c *replconn.Conn, version int, tablespaces []*Tablespace, sink archiveSink) error {
-	for _, t := range tablespaces {
+func receiveLegacy(c *replconn.Conn, a announced, sink archiveSink) error {
+	for _, t := range a.tablespaces {
 		if err := sink.beginArchive(t); err != nil {
 			return err
 		}
@@ -48,7 +59,7 @@ func receiveLegacy(c *replconn.Conn, version int, tablespaces []*Tablespace, sin
 			return err
 		}
 	}
-	if !hasManifest(version) {
+	if !a.manifest {
 		return nil
 	}
 	return receiveCopy(c, sink.manifestData)

@@ -2,6 +2,7 @@ package basebackup
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 
 	"github.com/pgbraid/pgbraid/internal/replconn"
@@ -29,10 +30,10 @@ type framed struct {
 	manifest bool                   // the manifest is
 }
 
-func receiveFramed(c *replconn.Conn, tablespaces []*Tablespace, sink archiveSink) error {
+func receiveFramed(c *replconn.Conn, a announced, sink archiveSink) error {
 	f := &framed{sink: sink, waiting: map[string]*Tablespace{}}
-	for _, t := range tablespaces {
-		f.waiting[t.archive()] = t
+	for _, t := range a.tablespaces {
+		f.waiting[t.archive()+a.suffix] = t
 	}
 	if err := receiveCopy(c, f.message); err != nil {
 		return err
@@ -43,7 +44,10 @@ func receiveFramed(c *replconn.Conn, tablespaces []*Tablespace, sink archiveSink
 	for name := range f.waiting {
 		return fmt.Errorf("%w: archive %s did not come", replconn.ErrMalformed, name)
 	}
-	if !f.manifest {
+	if f.manifest != a.manifest {
+		if f.manifest {
+			return fmt.Errorf("%w: a manifest came that was not asked for", replconn.ErrMalformed)
+		}
 		return fmt.Errorf("%w: the manifest did not come", replconn.ErrMalformed)
 	}
 	return nil
@@ -66,11 +70,10 @@ func (f *framed) message(body []byte) error {
 	case frameNewArchive:
 		return f.begin(payload)
 	case frameProgress:
-		// The bytes that arrived are counted here; the server's count is
-		// not needed.
 		if len(payload) != 8 {
 			return malformedFrame(body)
 		}
+		f.sink.serverProgress(int64(binary.BigEndian.Uint64(payload)))
 	case frameManifest:
 		if len(payload) != 0 || f.manifest {
 			return malformedFrame(body)

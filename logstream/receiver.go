@@ -272,10 +272,14 @@ func (r *Receiver) progress(serverEnd LSN) {
 func (r *Receiver) flushed() {
 	durable, sealed := r.flush.progress()
 	r.mu.Lock()
+	finished := sealed > r.status.Segments
 	r.status.Durable, r.status.Segments = durable, sealed
 	r.durableLag.reached(durable.LSN)
 	f := r.feedback
 	r.mu.Unlock()
+	if finished {
+		r.log.Debug("finished segment", "position", durable.String())
+	}
 	if f != nil {
 		f.flushed()
 	}

@@ -180,11 +180,13 @@ func (r *Receiver) makeSlot(ctx context.Context) error {
 		if _, err := r.conn.Query(ctx, command); err != nil {
 			return fmt.Errorf("creating temporary replication slot: %w", err)
 		}
+		r.log.Debug("created temporary replication slot", "slot", r.slot)
 	case s.Create && !r.created:
 		if _, err := CreateSlot(ctx, r.conn, s.Name, true); err != nil {
 			return err
 		}
 		r.created = true
+		r.log.Debug("created replication slot", "slot", s.Name)
 	case s.Name != "" && !s.Recreate && r.conn.ServerVersion() >= 150000:
 		// Without this question a wrong name would show only when the stream
 		// begins: for a clone, after the server's checkpoint.

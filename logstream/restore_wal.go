@@ -45,7 +45,7 @@ func RestoreWAL(ctx context.Context, dir, name, path string) (from string, err e
 	switch _, history := parseHistoryName(name); {
 	case history:
 		restore = r.history
-	case !isSegmentName(name):
+	case !IsSegmentName(name):
 		return "", nil
 	}
 	// A file that was sealed or compressed between the looks at its names was
@@ -61,8 +61,8 @@ func RestoreWAL(ctx context.Context, dir, name, path string) (from string, err e
 	return "", nil
 }
 
-// isSegmentName tells whether a name can be that of a segment of some size.
-func isSegmentName(name string) bool {
+// IsSegmentName tells whether a name can be that of a segment of some size.
+func IsSegmentName(name string) bool {
 	_, _, ok := MinSegmentSize.ParseFileName(name)
 	return ok
 }

@@ -2,6 +2,7 @@ package tarx
 
 import (
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strings"
@@ -121,4 +122,71 @@ func putNumber(field []byte, n uint64) {
 		field[i] = byte(n)
 		n >>= 8
 	}
+}
+
+// Writer makes a tar stream of members. It is a Handler, so that what a Parser
+// takes apart can be put together again, with members changed, added or left
+// out on the way. It is not safe for use by several goroutines at once.
+type Writer struct {
+	out    io.Writer
+	header [blockSize]byte
+	name   string // of the present member
+	left   int64  // bytes of content to come
+	pad    int
+}
+
+// NewWriter makes a Writer that writes to out as it is written to: each header,
+// each piece of content and each padding in one call.
+func NewWriter(out io.Writer) *Writer { return &Writer{out: out} }
+
+// BeginMember implements Handler. The errors are those of AppendHeader and of
+// the underlying writer.
+func (w *Writer) BeginMember(h *Header) error {
+	header, err := AppendHeader(w.header[:0], h)
+	if err != nil {
+		return err
+	}
+	w.name, w.left, w.pad = h.Name, h.Size, Padding(h.Size)
+	_, err = w.out.Write(header)
+	return err
+}
+
+// Content implements Handler.
+func (w *Writer) Content(p []byte) error {
+	if w.left -= int64(len(p)); w.left < 0 {
+		return fmt.Errorf("tar: member %q has more content than its size", w.name)
+	}
+	_, err := w.out.Write(p)
+	return err
+}
+
+// EndMember implements Handler.
+func (w *Writer) EndMember() error {
+	if w.left > 0 {
+		return fmt.Errorf("tar: %d bytes of member %q are missing", w.left, w.name)
+	}
+	if w.pad == 0 {
+		return nil
+	}
+	_, err := w.out.Write(Trailer[:w.pad])
+	return err
+}
+
+// WriteFile writes a member with its content.
+func (w *Writer) WriteFile(h *Header, content []byte) error {
+	if err := w.BeginMember(h); err != nil {
+		return err
+	}
+	if len(content) > 0 {
+		if err := w.Content(content); err != nil {
+			return err
+		}
+	}
+	return w.EndMember()
+}
+
+// Close ends the stream. It does not close the underlying writer.
+func (w *Writer) Close() error {
+	_, err := w.out.Write(Trailer)
+	return err
 }

@@ -3,8 +3,11 @@ package tarx
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
+	"io"
 	"io/fs"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -72,6 +75,45 @@ func TestWhatIsWrittenReadsBackInBothParsers(t *testing.T) {
 			got.Mode != int64(want.Mode) || got.Uid != want.UID || got.Gid != want.GID || !got.ModTime.Equal(want.ModTime) ||
 			got.Uname != "postgres" || got.Gname != "postgres" {
 			t.Errorf("archive/tar: got %+v, want %+v", got, want)
+		}
+	}
+}
+
+// A Parser and a Writer behind it make the stream that went in.
+func TestParserAndWriterPutAStreamTogetherAgain(t *testing.T) {
+	t.Parallel()
+	var stream []byte
+	for i, h := range writable {
+		stream = append(stream, mustHeader(t, h)...)
+		stream = append(stream, bytes.Repeat([]byte{byte(i)}, int(h.Size))...)
+		stream = append(stream, Trailer[:Padding(h.Size)]...)
+	}
+	stream = append(stream, Trailer...)
+	for _, piece := range []int{1, 511, 4096, len(stream)} {
+		var out bytes.Buffer
+		w := NewWriter(&out)
+		p := NewParser(w)
+		for part := range slices.Chunk(stream, piece) {
+			if _, err := p.Write(part); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(p.Close(), w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(out.Bytes(), stream) {
+			t.Errorf("in pieces of %d bytes: %d bytes came out, not those %d that went in", piece, out.Len(), len(stream))
+		}
+	}
+}
+
+func TestWriterHoldsContentAgainstTheSize(t *testing.T) {
+	t.Parallel()
+	for _, content := range []string{"123", "12345"} {
+		w := NewWriter(io.Discard)
+		err := w.WriteFile(&Header{Name: "x", Size: 4}, []byte(content))
+		if err == nil || !strings.Contains(err.Error(), `"x"`) {
+			t.Errorf("%d bytes for 4: %v", len(content), err)
 		}
 	}
 }

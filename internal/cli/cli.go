@@ -23,19 +23,21 @@ type commands struct {
 	Version versionOption `short:"V" help:"Show the version."`
 
 	Clone   cloneCommand   `cmd:"" help:"Make a directory a running cluster's standby."`
+	Backup  backupCommand  `cmd:"" help:"Take a backup: files, archives, or a tar stream."`
 	Receive receiveCommand `cmd:"" help:"Keep a server's write-ahead log, without end."`
+	Combine combineCommand `cmd:"" help:"Make a full backup of one and the incremental ones on top of it."`
 
 	RestoreWAL restoreWALCommand `cmd:"" name:"restore-wal" help:"Hand a server in recovery its write-ahead log: a restore_command."`
 	Status     statusCommand     `cmd:"" name:"status" help:"Show how far a directory's log goes, and whether it is whole."`
+
+	Generate generateCommand `cmd:"" hidden:"" help:"Make the manual pages and the completions."`
 }
 
 // Main runs the command line args (without the program's name) and returns the
 // exit code.
 func Main(args []string) int {
-	// Files get the modes that the cluster's data directory asks for, which may
-	// be readable for the group, and never for others.
-	syscall.Umask(0o027)
-	ctx, stop := watchSignals(context.Background())
+	MaskModes()
+	ctx, stop := WatchSignals(context.Background())
 	defer stop()
 	err := run(ctx, args, os.Stdout, os.Stderr)
 	if err == nil || errors.Is(err, errShown) {
@@ -46,6 +48,10 @@ func Main(args []string) int {
 	}
 	return exitCode(err)
 }
+
+// MaskModes keeps others from all that is made. Files get the modes that the
+// cluster's data directory asks for, which may be readable for the group.
+func MaskModes() { syscall.Umask(0o027) }
 
 // streams are where a command writes to.
 type streams struct{ out, err io.Writer }
@@ -97,14 +103,15 @@ type versionOption bool
 
 // BeforeReset shows the version before anything else is looked at.
 func (versionOption) BeforeReset(k *kong.Kong) error {
-	fmt.Fprintln(k.Stdout, "pgbraid", version())
+	fmt.Fprintln(k.Stdout, "pgbraid", ProgramVersion())
 	return errShown
 }
 
 // Version is set by the linker in releases.
 var Version string
 
-func version() string {
+// ProgramVersion is Version, or in builds without one what the Go tool knows.
+func ProgramVersion() string {
 	if Version != "" {
 		return Version
 	}

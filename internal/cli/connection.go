@@ -28,9 +28,9 @@ func (o *connectionOptions) parse() (*conninfo.Info, error) {
 	return info, nil
 }
 
-// withPassword calls f with a configuration, and once more if it turns out
+// WithPassword calls f with a configuration, and once more if it turns out
 // that the server wants a password and there is a person to ask.
-func withPassword(ctx context.Context, info *conninfo.Info, f func(*pgconn.Config) error) error {
+func WithPassword(ctx context.Context, info *conninfo.Info, f func(*pgconn.Config) error) error {
 	for {
 		if info.PasswordFirst() {
 			if err := ask(ctx, info); err != nil {

@@ -37,6 +37,15 @@ func (i *interrupted) code() int {
 	return ExitFailed
 }
 
+// EndedBy tells the signal that err says a run was ended by.
+func EndedBy(err error) (signal os.Signal, ok bool) {
+	var i *interrupted
+	if !errors.As(err, &i) {
+		return nil, false
+	}
+	return i.signal, true
+}
+
 // usageError is a command line that cannot be carried out.
 type usageError struct{ err error }
 

@@ -72,7 +72,7 @@ func (c *receiveCommand) Run(ctx context.Context, to *streams) error {
 	if err != nil {
 		options.Logger.Warn("service manager is not told", "error", err)
 	}
-	return withPassword(ctx, info, func(config *pgconn.Config) error {
+	return WithPassword(ctx, info, func(config *pgconn.Config) error {
 		if c.CreateSlot || c.DropSlot {
 			return c.changeSlot(ctx, config)
 		}
@@ -171,11 +171,22 @@ func (c *receiveCommand) receive(ctx context.Context, config *pgconn.Config, o *
 		defer stop()
 	}
 	service := newService(notifier, archiver.Status, o.Logger)
+	service.start()
+	err := RunArchiver(ctx, archiver, func() {
+		o.Logger.Info("stopping", "reason", context.Cause(ctx))
+		service.stopping()
+	})
+	service.end(err)
+	return err
+}
+
+// RunArchiver runs the archiver until it ends, or until ctx does: then it is
+// stopped in good order, which is no error. stopping is called before that.
+func RunArchiver(ctx context.Context, archiver *logstream.Archiver, stopping func()) error {
 	running, cut := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cut(nil)
 	done := context.AfterFunc(ctx, func() {
-		o.Logger.Info("stopping", "reason", context.Cause(ctx))
-		service.stopping()
+		stopping()
 		archiver.Stop()
 		select {
 		case <-time.After(stopTimeout):
@@ -184,9 +195,7 @@ func (c *receiveCommand) receive(ctx context.Context, config *pgconn.Config, o *
 		}
 	})
 	defer done()
-	service.start()
 	err := archiver.Run(running)
-	service.end(err)
 	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 		// Cut off where nothing was being received.
 		return nil

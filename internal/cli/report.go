@@ -17,8 +17,8 @@ import (
 
 // report shows an error in one line, and advice on it in another.
 func report(w io.Writer, err error) {
-	fmt.Fprintf(w, "pgbraid: error: %s\n", progress.Sanitize(oneLine(describe(err))))
-	if h := hint(err); h != "" {
+	fmt.Fprintf(w, "pgbraid: error: %s\n", progress.Sanitize(oneLine(Describe(err))))
+	if h := Hint(err); h != "" {
 		fmt.Fprintf(w, "pgbraid: hint: %s\n", progress.Sanitize(h))
 	}
 }
@@ -28,9 +28,9 @@ func oneLine(text string) string {
 	return strings.Join(strings.Fields(strings.ReplaceAll(text, "\n", "; ")), " ")
 }
 
-// describe is the error's text. pgconn tells of each address and each way of
+// Describe is the error's text. pgconn tells of each address and each way of
 // using TLS that it tried; what is left of that is each cause once.
-func describe(err error) string {
+func Describe(err error) string {
 	var connect *pgconn.ConnectError
 	if !errors.As(err, &connect) {
 		return err.Error()
@@ -50,9 +50,9 @@ func describe(err error) string {
 	return before + "could not connect: " + strings.Join(causes, "; ")
 }
 
-// hint finds advice on an error: its own, the server's, or that on a
+// Hint finds advice on an error: its own, the server's, or that on a
 // connection that could not be made.
-func hint(err error) string {
+func Hint(err error) string {
 	var own interface{ Hint() string }
 	if errors.As(err, &own) {
 		return own.Hint()

@@ -7,12 +7,12 @@ import (
 	"syscall"
 )
 
-// watchSignals returns a context that SIGINT, SIGTERM or SIGHUP ends, with the
+// WatchSignals returns a context that SIGINT, SIGTERM or SIGHUP ends, with the
 // signal as its cause, so that what was made can be removed. A second signal
 // ends the process at once. SIGHUP is left alone where it is ignored, as under
 // nohup. SIGPIPE is ignored: that nobody reads the progress any more must not
 // end a clone half-way.
-func watchSignals(parent context.Context) (ctx context.Context, stop func()) {
+func WatchSignals(parent context.Context) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	watched := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) {

@@ -4,7 +4,8 @@
 //	spec, err := compress.Parse("zstd:level=3,workers=2")
 //	w, err := spec.NewWriter(file)
 //
-// Libraries do the compressing: klauspost/compress gzip and zstd,
+// Libraries do the compressing: klauspost/compress gzip and zstd
+// (klauspost/pgzip where several processors work at one gzip stream),
 // pierrec/lz4/v4 the frame format of lz4.
 package compress
 
@@ -12,11 +13,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strconv"
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/pgzip"
 	"github.com/pierrec/lz4/v4"
 )
 
@@ -81,28 +84,38 @@ func Parse(text string) (Spec, error) {
 		text = "gzip:" + text
 	}
 	name, detail, hasDetail := strings.Cut(text, ":")
-	if name == "none" {
-		if hasDetail {
-			return Spec{}, errors.New("compression method none takes no detail")
-		}
-		return Spec{}, nil
+	method, err := parseMethod(name)
+	if err != nil {
+		return Spec{}, err
 	}
-	for _, e := range methods {
-		if string(e.method) != name {
-			continue
-		}
-		spec := Spec{Method: e.method}
-		if hasDetail {
-			if err := spec.parseDetail(detail); err != nil {
-				return Spec{}, fmt.Errorf("compression %q: %w", text, err)
-			}
-		}
-		if spec.Level != 0 && (spec.Level < e.min || spec.Level > e.max) {
-			return Spec{}, fmt.Errorf("compression %q: level must be from %d to %d", text, e.min, e.max)
-		}
+	spec := Spec{Method: method}
+	if !hasDetail {
 		return spec, nil
 	}
-	return Spec{}, fmt.Errorf("unrecognized compression algorithm: %q", name)
+	if method == None {
+		return Spec{}, errors.New("compression method none takes no detail")
+	}
+	if err := spec.parseDetail(detail); err != nil {
+		return Spec{}, fmt.Errorf("compression %q: %w", text, err)
+	}
+	for _, e := range methods {
+		if e.method == method && spec.Level != 0 && (spec.Level < e.min || spec.Level > e.max) {
+			return Spec{}, fmt.Errorf("compression %q: level must be from %d to %d", text, e.min, e.max)
+		}
+	}
+	return spec, nil
+}
+
+func parseMethod(name string) (Method, error) {
+	if name == "none" {
+		return None, nil
+	}
+	for _, e := range methods {
+		if string(e.method) == name {
+			return e.method, nil
+		}
+	}
+	return None, fmt.Errorf("unrecognized compression algorithm: %q", name)
 }
 
 // maxWorkers caps the goroutines of one stream.
@@ -129,7 +142,7 @@ func (s *Spec) parseDetail(detail string) error {
 			s.Long = true
 		case key == "level" && err == nil && n != 0:
 			s.Level = n
-		case key == "workers" && err == nil && n >= 0 && n <= maxWorkers && s.Method == Zstd:
+		case key == "workers" && err == nil && n >= 0 && n <= maxWorkers:
 			s.Workers = n
 		default:
 			return fmt.Errorf("invalid detail %q", part)
@@ -142,22 +155,15 @@ func (s *Spec) parseDetail(detail string) error {
 func (s Spec) NewWriter(w io.Writer) (io.WriteCloser, error) {
 	switch s.Method {
 	case Gzip:
-		level := gzip.DefaultCompression
-		if s.Level != 0 {
-			level = s.Level
-		}
-		return gzip.NewWriterLevel(w, level)
+		return s.newGzip(w)
 	case LZ4:
 		z := lz4.NewWriter(w)
 		return z, z.Apply(lz4.CompressionLevelOption(lz4Level(s.Level)), lz4.ChecksumOption(true),
-			lz4.BlockSizeOption(lz4.Block1Mb), lz4.ConcurrencyOption(max(s.Workers, 1)))
+			lz4.BlockSizeOption(lz4.Block1Mb), lz4.ConcurrencyOption(s.workers()))
 	case Zstd:
-		options := []zstd.EOption{zstd.WithEncoderCRC(true)}
+		options := []zstd.EOption{zstd.WithEncoderCRC(true), zstd.WithEncoderConcurrency(s.workers())}
 		if s.Level != 0 {
 			options = append(options, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(s.Level)))
-		}
-		if s.Workers != 0 {
-			options = append(options, zstd.WithEncoderConcurrency(s.Workers))
 		}
 		if s.Long {
 			options = append(options, zstd.WithWindowSize(longWindow))
@@ -165,6 +171,35 @@ func (s Spec) NewWriter(w io.Writer) (io.WriteCloser, error) {
 		return zstd.NewWriter(w, options...)
 	}
 	return nil, fmt.Errorf("no such compression method: %q", s.Method)
+}
+
+// workers is how many goroutines compress.
+func (s Spec) workers() int {
+	if s.Workers == 0 {
+		return runtime.GOMAXPROCS(0)
+	}
+	return s.Workers
+}
+
+// gzipBlock is how much one goroutine compresses at once, in bytes.
+const gzipBlock = 512 << 10
+
+// newGzip compresses blocks beside each other where there are workers for it.
+// They make one gzip stream all the same, each block going on with the window
+// of the one before.
+func (s Spec) newGzip(w io.Writer) (io.WriteCloser, error) {
+	level := gzip.DefaultCompression
+	if s.Level != 0 {
+		level = s.Level
+	}
+	if s.workers() == 1 {
+		return gzip.NewWriterLevel(w, level)
+	}
+	z, err := pgzip.NewWriterLevel(w, level)
+	if err != nil {
+		return nil, err
+	}
+	return z, z.SetConcurrency(gzipBlock, s.workers())
 }
 
 // longWindow is the window of zstd --long, in bytes.

@@ -22,7 +22,7 @@ func TestParse(t *testing.T) {
 			t.Errorf("%q: got %+v, %v, want %+v", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "10", "-1", "none:1", "gzip:10", "gzip:0", "gzip:", "gzip:level=", "gzip:workers=2",
+	for _, text := range []string{"", "10", "-1", "none:1", "gzip:10", "gzip:0", "gzip:", "gzip:level=", "gzip:long",
 		"lz4:13", "lz4:long", "zstd:23", "zstd:level=1,level=2", "zstd:long=1", "bzip2", "zstd:workers=-1"} {
 		if got, err := Parse(text); err == nil {
 			t.Errorf("%q: got %+v, want an error", text, got)

@@ -46,3 +46,40 @@ func SyncData(f *os.File) error {
 func startWriteBack(f *os.File, offset, length int64) {
 	_ = unix.SyncFileRange(int(f.Fd()), offset, length, unix.SYNC_FILE_RANGE_WRITE)
 }
+
+// HasSyncFS tells whether this system can sync a whole file system.
+const HasSyncFS = true
+
+// SyncFS makes the file system that holds path durable, all of it.
+func SyncFS(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	// Nothing is written through this descriptor.
+	defer func() { _ = f.Close() }()
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		return &os.PathError{Op: "syncfs", Path: path, Err: err}
+	}
+	return nil
+}
+
+// hasDirect tells whether this system can write past the page cache.
+const hasDirect = true
+
+// setDirect makes writes to f go past the page cache, or not, and tells whether
+// the file system can do that.
+func setDirect(f *os.File, on bool) bool {
+	fd := f.Fd()
+	flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0)
+	if err != nil {
+		return false
+	}
+	if on {
+		flags |= unix.O_DIRECT
+	} else {
+		flags &^= unix.O_DIRECT
+	}
+	_, err = unix.FcntlInt(fd, unix.F_SETFL, flags)
+	return err == nil
+}

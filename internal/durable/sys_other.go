@@ -2,7 +2,10 @@
 
 package durable
 
-import "os"
+import (
+	"errors"
+	"os"
+)
 
 // Allocate gives a new file its length.
 func Allocate(f *os.File, size int64) error { return f.Truncate(size) }
@@ -11,3 +14,14 @@ func Allocate(f *os.File, size int64) error { return f.Truncate(size) }
 func SyncData(f *os.File) error { return f.Sync() }
 
 func startWriteBack(*os.File, int64, int64) {}
+
+// HasSyncFS tells whether this system can sync a whole file system.
+const HasSyncFS = false
+
+// SyncFS is not to be had on this system.
+func SyncFS(string) error { return errors.ErrUnsupported }
+
+// hasDirect tells whether this system can write past the page cache.
+const hasDirect = false
+
+func setDirect(*os.File, bool) bool { return false }

@@ -24,16 +24,17 @@ func TestWriterGivesTheSameFileHoweverItIsCut(t *testing.T) {
 	t.Parallel()
 	const seed = 1
 	random := rand.New(rand.NewPCG(seed, 0))
-	for _, early := range []bool{false, true} {
-		w := NewWriter(early)
+	for _, w := range []*Writer{NewWriter(false), NewWriter(true), NewDirectWriter()} {
 		for round := range 12 {
 			want := someBytes(random, random.IntN(11<<20))
 			f := create(t, "f")
-			if w.Active() != nil {
+			if w.file != nil {
 				t.Fatal("a file is active before Start")
 			}
-			w.Start(f)
-			if w.Active() != f {
+			if w.Start(f); round%2 == 1 {
+				w.StartSized(f, int64(len(want)))
+			}
+			if w.file != f {
 				t.Fatal("the file is not active")
 			}
 			for rest := want; len(rest) > 0; {
@@ -131,7 +132,7 @@ func TestWriterReportsAFailedWrite(t *testing.T) {
 		if err != nil && written != 0 {
 			t.Errorf("%d bytes taken, with an error", written)
 		}
-		if finished != f || w.Active() != nil {
+		if finished != f || w.file != nil {
 			t.Error("the file is not handed back with the error")
 		}
 		// What was left of it must not get into the next file.

@@ -167,6 +167,15 @@ func (c *Conn) Watch(ctx context.Context) (unwatch func()) {
 	}
 }
 
+// ExpectBulk says that the answer to the next command brings a lot of data.
+// It must not be the first command of the connection: pgconn may have begun to
+// read the answer to that.
+func (c *Conn) ExpectBulk() {
+	if r, ok := newBulkReader(c.net); ok {
+		c.frames.src = r
+	}
+}
+
 // Interrupt makes a read that blocks, and every later one until Resume, return
 // os.ErrDeadlineExceeded. It may be called from any goroutine.
 func (c *Conn) Interrupt() { _ = c.net.SetReadDeadline(time.Unix(1, 0)) }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -53,6 +54,52 @@ func (c *Conn) Query(ctx context.Context, command string) (*Result, error) {
 		return nil, err
 	}
 	return result, c.Drain()
+}
+
+// copyPiece is how many bytes go into one CopyData message.
+const copyPiece = 64 << 10
+
+// CopyIn runs a command that takes a COPY from this side, and sends it what r
+// holds.
+func (c *Conn) CopyIn(ctx context.Context, command string, r io.Reader) error {
+	defer c.Watch(ctx)()
+	if err := c.Send(command); err != nil {
+		return err
+	}
+	kind, _, err := c.Receive()
+	if err == nil && kind != CopyInResponse {
+		return Unexpected(kind, "waiting for the server to take a COPY")
+	}
+	if err == nil {
+		err = c.sendCopy(r)
+	}
+	if err == nil {
+		_, err = c.ReadResult()
+	}
+	if err == nil || c.survivable(err) {
+		return errors.Join(err, c.Drain())
+	}
+	return err
+}
+
+// sendCopy sends what r holds, and the COPY's end. A server that has met an
+// error reads on and answers then.
+func (c *Conn) sendCopy(r io.Reader) error {
+	piece := make([]byte, copyPiece)
+	for {
+		n, err := io.ReadFull(r, piece)
+		if n > 0 {
+			if err := c.SendCopyData(piece[:n]); err != nil {
+				return err
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return c.SendCopyDone()
+		case err != nil:
+			return err
+		}
+	}
 }
 
 // Show asks for a setting. It works on servers from release 10 on.
