@@ -23,7 +23,9 @@ var forbidden = map[string][]string{
 	"internal/conninfo":   {"basebackup", "logstream", "tarx", "internal/cli", "internal/replconn"},
 	"internal/walread":    {"basebackup", "logstream", "tarx", "internal/cli", "internal/replconn"},
 	"cmd/pgbraid":         {"internal/pgtest"},
-	"internal/cli":        {"internal/pgtest"},
+	"internal/cli":        {"internal/pgtest", "internal/dropin"},
+	"internal/dropin":     {"internal/pgtest"},
+	"internal/getopt":     {"basebackup", "logstream", "tarx", "internal/cli", "internal/dropin", "internal/replconn"},
 	"internal/pgtest":     {"basebackup", "logstream", "tarx", "internal/cli"},
 	"basebackup/manifest": {"tarx", "internal/cli", "internal/pgtest", "internal/progress"},
 }
