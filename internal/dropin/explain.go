@@ -15,6 +15,7 @@ import (
 // server, and the tools'.
 var phrases = []struct{ ours, theirs string }{
 	{"initiating base backup: ", "could not initiate base backup: "},
+	{"uploading manifest: ", "could not upload manifest: "},
 	{"list of tablespaces: ", "could not get backup header: "},
 	{"base backup: ", "could not read COPY data: "},
 	{"log stream: identifying the system: ", "could not send replication command \"IDENTIFY_SYSTEM\": "},

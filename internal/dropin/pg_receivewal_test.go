@@ -25,7 +25,7 @@ func TestThatSlotsAreMadeAndDroppedAlike(t *testing.T) {
 	}
 	run := func(program string) (all []outcome) {
 		for _, line := range lines {
-			all = append(all, b.run(t, program, t.TempDir(), strings.Split(line, " ")...))
+			all = append(all, b.run(t, program, t.TempDir(), words(line)...))
 		}
 		return all
 	}
@@ -173,11 +173,12 @@ func TestThatSignalsEndTheReceiverInGoodOrder(t *testing.T) {
 		}
 		return outcome{code: r.wait(t), errors: told(r.text())}
 	}
-	interrupted := end(b.ours, syscall.SIGINT)
-	sameLines(t, "SIGINT", interrupted, end(b.stock, syscall.SIGINT))
-	// Releases before 16 do not catch this one.
-	if terminated := end(b.ours, syscall.SIGTERM); terminated != interrupted || interrupted.code != 0 {
-		t.Errorf("SIGTERM: exit code %d:\n%s", terminated.code, terminated.errors)
+	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		ours := end(b.ours, s)
+		sameLines(t, s.String(), ours, end(b.stock, s))
+		if ours.code != 0 {
+			t.Errorf("%s: exit code %d:\n%s", s, ours.code, ours.errors)
+		}
 	}
 }
 

@@ -3,11 +3,13 @@ package dropin
 import (
 	"strings"
 	"testing"
+
+	"github.com/pgbraid/pgbraid/internal/pgtest"
 )
 
-// sameBasebackup are command lines on which the distribution's pg_basebackup
-// and this one agree: exit code, standard output and standard error. What is
-// right ends with a connection that cannot be made.
+// sameBasebackup are command lines on which PostgreSQL's pg_basebackup of release
+// 18 and of the distribution's agree with this one: exit code, standard output
+// and standard error. What is right ends with a connection that cannot be made.
 var sameBasebackup = []string{
 	// The command line itself.
 	"", "-x", "-vx", "-D", "--pgdata", "--bogus", "--bogus=1", "--verbose=1", "--no-s", "--no", "--c", "--che=bogus", "--verb",
@@ -60,53 +62,63 @@ var sameReceivewal = []string{
 	"-D missing -Z x", "-Z x", "-Z x --synchronous --no-sync", "-D . -h 127.0.0.1 -p 1", "-D . -h 127.0.0.1 -p 1 -n",
 }
 
+// since are those that the distribution's release 15 takes otherwise.
+var since = []string{
+	// New in 17.
+	"-D d --sync-method=fsync", "-D d --sync-method syncfs", "-D d --sync-method=x", "-D d --sync-method=", "-D d --sync", "-D d --incremental=/dev/null", "-i",
+	// New in 16: a bare level behind client- or server-, and nothing is none.
+	"-D d -Z 0", "-D d -Ft -Z client-5", "-D d -Ft -Z client-", "-D d -Z server-5", "-D d -Z server-", "-D d -Ft -Z client-0", "-D d -Ft -Z client-10", "-D d -Z ",
+}
+
 func TestThatCommandLinesAreTakenAsTheToolTakesThem(t *testing.T) {
 	t.Parallel()
 	for name, lines := range map[string][]string{"pg_basebackup": sameBasebackup, "pg_receivewal": sameReceivewal} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBed(t, name)
+			newest := newBed(t, name)
+			distributions := newBed(t, name)
+			distributions.stock = pgtest.RequireTool(t, name)
 			for _, line := range lines {
-				var args []string
-				if line != "" {
-					args = strings.Split(line, " ")
+				newest.same(t, words(line)...)
+				distributions.same(t, words(line)...)
+			}
+			if name == "pg_basebackup" {
+				for _, line := range since {
+					newest.same(t, words(line)...)
 				}
-				b.same(t, args...)
 			}
 		})
 	}
+}
+
+// words are the arguments of a line. A blank at its end is an empty one.
+func words(line string) []string {
+	if line == "" {
+		return nil
+	}
+	return strings.Split(line, " ")
 }
 
 const unreachable = `connection to server on socket "/nonexistent/.s.PGSQL.5432" failed: No such file or directory
 	Is the server running locally and accepting connections on that socket?
 `
 
-// TestWhatOnlyTheNewestReleaseHas lists command lines that the distribution's
-// release 15 takes otherwise than 18, and those that are taken otherwise here.
-func TestWhatOnlyTheNewestReleaseHas(t *testing.T) {
+// TestWhatIsTakenOtherwise lists command lines that the tools take otherwise.
+func TestWhatIsTakenOtherwise(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, line, errors string }{
-		// New in 17.
-		{"pg_basebackup", "-D d --sync-method=fsync", "pg_basebackup: error: " + unreachable},
-		{"pg_basebackup", "-D d --sync-method syncfs", "pg_basebackup: error: " + unreachable},
-		{"pg_basebackup", "-D d --sync-method=x", "pg_basebackup: error: unrecognized sync method: x\n"},
+		// What is refused later there is refused before connecting.
 		{"pg_basebackup", "-D d -i missing", "pg_basebackup: error: could not open file \"missing\": No such file or directory\n"},
-		{"pg_basebackup", "-D d --incremental=/dev/null", "pg_basebackup: error: " + unreachable},
-		// New in 16: a bare level behind client- or server-, and nothing is none.
-		{"pg_basebackup", "-D d -Z 0", "pg_basebackup: error: " + unreachable},
-		{"pg_basebackup", "-D d -Ft -Z client-5", "pg_basebackup: error: " + unreachable},
-		{"pg_basebackup", "-D d -Ft -Z client-", "pg_basebackup: error: " + unreachable},
-		// Ours: what the server would refuse is refused before connecting.
 		{"pg_basebackup", "-D d -Ft -Z server-x", "pg_basebackup: error: unrecognized compression algorithm: \"x\"\n"},
 		{"pg_basebackup", "-D d --manifest-checksums x", "pg_basebackup: error: unrecognized checksum algorithm: \"x\"\n"},
 		{"pg_basebackup", "-t blackhole -X none -R", "pg_basebackup: error: recovery configuration cannot be written when a backup target is used\n"},
 		{"pg_basebackup", "-D - -Ft -X none -Z server-gzip", "pg_basebackup: error: cannot inject manifest into a compressed tar file\n" +
 			"pg_basebackup: hint: Use client-side compression, send the output to a directory rather than standard output, or use --no-manifest.\n"},
-		// Ours: zstd is there.
+		// It is there.
 		{"pg_receivewal", "-D . -Z zstd", "pg_receivewal: error: " + unreachable},
 	} {
 		b := newBed(t, c.name)
-		got := b.run(t, b.ours, t.TempDir(), strings.Split(c.line, " ")...)
+		got := b.run(t, b.ours, t.TempDir(), words(c.line)...)
 		if got.code != 1 || got.out != "" || got.errors != c.errors {
 			t.Errorf("%s %s: exit code %d, %q\n%swant\n%s", c.name, c.line, got.code, got.out, got.errors, c.errors)
 		}
