@@ -65,6 +65,14 @@ func (c *cursor) sync() error {
 	return c.flush.sync(c.segment, c.pos)
 }
 
+// syncNow makes what was written so far durable, here where that can be.
+func (c *cursor) syncNow() (done bool, err error) {
+	if c.segment == nil {
+		return false, nil
+	}
+	return c.flush.syncNow(c.segment, c.pos)
+}
+
 // end hands the open segment, if there is one, to the flusher.
 func (c *cursor) end(kind flushKind) error {
 	if c.segment == nil {

@@ -203,3 +203,36 @@ func TestMoveReturnsTheErrorOfTheSegmentBefore(t *testing.T) {
 		t.Errorf("%v, want that of the fsync", err)
 	}
 }
+
+// What the stream makes durable itself is told as the flusher's work is, and
+// a failed sync is the last.
+func TestSyncInTheStreamsOwnGoroutine(t *testing.T) {
+	t.Parallel()
+	c, store := newTestCursor(t, Position{1, 16})
+	if done, err := c.syncNow(); done || err != nil {
+		t.Errorf("with no segment open: %v, %v", done, err)
+	}
+	writeAll(t, c, 16, []byte("abc"), func() int { return 1 })
+	for _, want := range []bool{true, false} { // the second time there is nothing to do
+		if done, err := c.syncNow(); done != want || err != nil {
+			t.Errorf("got %v, %v, want %v", done, err, want)
+		}
+		if got := c.flush.position(); got != (Position{1, 19}) {
+			t.Errorf("durable is %s", got)
+		}
+	}
+	writeAll(t, c, 19, []byte("d"), func() int { return 1 })
+	broken := errors.New("disk is broken")
+	for _, segment := range store.segments {
+		segment.err = broken
+	}
+	for range 2 {
+		var failed *StoreError
+		if done, err := c.syncNow(); done || !errors.Is(err, broken) || !errors.As(err, &failed) {
+			t.Errorf("got %v, %v", done, err)
+		}
+	}
+	if got := c.flush.position(); got != (Position{1, 19}) {
+		t.Errorf("durable is %s after a failed sync", got)
+	}
+}

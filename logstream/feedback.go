@@ -113,11 +113,21 @@ func (f *feedback) asked() {
 
 // flushed is called after the durable position moved.
 func (f *feedback) flushed() {
-	_, durable := f.position()
-	if owed := f.owed.Load(); owed != 0 && uint64(durable) >= owed {
-		f.owed.CompareAndSwap(owed, 0)
-		f.request()
-	} else if f.synchronous {
+	if f.settle() || f.synchronous {
 		f.request()
 	}
+}
+
+// flushedHere is flushed for the stream's own goroutine, which waits for the
+// status to be sent.
+func (f *feedback) flushedHere() error {
+	f.settle()
+	return f.send()
+}
+
+// settle tells whether what the server waited for is durable now.
+func (f *feedback) settle() bool {
+	_, durable := f.position()
+	owed := f.owed.Load()
+	return owed != 0 && uint64(durable) >= owed && f.owed.CompareAndSwap(owed, 0)
 }

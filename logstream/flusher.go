@@ -84,6 +84,38 @@ func (f *flusher) sync(segment Segment, upTo Position) error {
 	return f.add(flushJob{flushSync, segment, upTo})
 }
 
+// syncNow is sync for a caller that waits for it. Where nothing is queued it
+// happens in the caller's goroutine: to hand it to another one and hear of its
+// end costs a synchronous commit as much as the disk does. done tells whether
+// the position became durable here; advanced is not called then. Jobs must not
+// be added beside it.
+func (f *flusher) syncNow(segment Segment, upTo Position) (done bool, err error) {
+	f.mu.Lock()
+	queued := len(f.jobs) > 0 || f.busy
+	durable, err := f.durable, f.err
+	f.mu.Unlock()
+	switch {
+	case err != nil || durable == upTo:
+		return false, err
+	case queued:
+		return false, f.sync(segment, upTo)
+	}
+	begun := time.Now()
+	if err := segment.Sync(); err != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.err = &StoreError{Err: err}
+		return false, f.err
+	}
+	if f.took != nil {
+		f.took(time.Since(begun))
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.durable = upTo
+	return true, nil
+}
+
 // failed is the first error that a job met, or nil.
 func (f *flusher) failed() error {
 	f.mu.Lock()

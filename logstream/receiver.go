@@ -270,19 +270,23 @@ func (r *Receiver) progress(serverEnd LSN) {
 
 // flushed is called by the flusher's goroutine.
 func (r *Receiver) flushed() {
-	durable, sealed := r.flush.progress()
-	r.mu.Lock()
-	finished := sealed > r.status.Segments
-	r.status.Durable, r.status.Segments = durable, sealed
-	r.durableLag.reached(durable.LSN)
-	f := r.feedback
-	r.mu.Unlock()
-	if finished {
-		r.log.Debug("finished segment", "position", durable.String())
-	}
-	if f != nil {
+	if f := r.noteDurable(); f != nil {
 		f.flushed()
 	}
+}
+
+// noteDurable puts the durable position into the status, and tells who is to
+// report it.
+func (r *Receiver) noteDurable() *feedback {
+	durable, sealed := r.flush.progress()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if sealed > r.status.Segments {
+		r.log.Debug("finished segment", "position", durable.String())
+	}
+	r.status.Durable, r.status.Segments = durable, sealed
+	r.durableLag.reached(durable.LSN)
+	return r.feedback
 }
 
 // positions is what feedback reports.

@@ -314,6 +314,7 @@ func (r *Receiver) stream(ctx context.Context) State {
 	s := &session{
 		conn: r.conn, cursor: r.cursor, feedback: f, slot: r.slot,
 		synchronous: r.options.Synchronous, atStop: r.atStop, wakeable: r.wakeable, progress: r.progress,
+		durable: func() { r.noteDurable() },
 	}
 	end, next, err := s.run(ctx)
 	switch {

@@ -40,6 +40,8 @@ type session struct {
 	// wakeable tells whoever sets a stop position that it may, or may not any
 	// more, interrupt the connection.
 	wakeable func(bool)
+	// durable is called after this goroutine made what was written durable.
+	durable func()
 	// progress is called after each message with the server's end of WAL.
 	progress func(serverEnd LSN)
 }
@@ -57,6 +59,11 @@ func (s *session) run(ctx context.Context) (end ending, next Position, err error
 		command += "SLOT " + replconn.QuoteIdentifier(s.slot) + " "
 	}
 	command += s.cursor.pos.LSN.String() + " TIMELINE " + strconv.FormatUint(uint64(s.cursor.pos.Timeline), 10)
+	if s.synchronous {
+		s.conn.ExpectPrompt()
+	} else {
+		s.conn.ExpectBursts()
+	}
 	if err := s.conn.Send(command); err != nil {
 		return 0, Position{}, err
 	}
@@ -123,7 +130,7 @@ func (s *session) follow(ctx context.Context) (ending, error) {
 			return reachedStop, nil
 		}
 		if s.synchronous && !s.conn.Buffered() {
-			if err := s.sync(); err != nil {
+			if err := s.syncNow(); err != nil {
 				return 0, err
 			}
 		}
@@ -241,6 +248,19 @@ func (s *session) nextTimeline(description []byte) (Position, error) {
 func (s *session) sync() error {
 	defer s.busy()()
 	return s.cursor.sync()
+}
+
+// syncNow makes what was written durable, and says so.
+func (s *session) syncNow() error {
+	done, err := func() (bool, error) {
+		defer s.busy()()
+		return s.cursor.syncNow()
+	}()
+	if !done || err != nil {
+		return err
+	}
+	s.durable()
+	return s.feedback.flushedHere()
 }
 
 // busy tells the feedback that the store has this goroutine until the function

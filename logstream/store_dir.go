@@ -44,6 +44,10 @@ type DirStore struct {
 	size    SegmentSize
 	options DirOptions
 	packing chan struct{} // holds one element for each compression that runs
+
+	// next will bring a file that is ready to become the next segment, or
+	// nil; it is nil itself where none is being made.
+	next chan *os.File
 }
 
 // NewDirStore makes a DirStore for segments of the given size.
@@ -58,48 +62,80 @@ func NewDirStore(dir string, size SegmentSize, o DirOptions) *DirStore {
 	// The workers are there for several segments, each of which one of them
 	// compresses.
 	o.Compression.Workers = 1
-	return &DirStore{dir, size, o, make(chan struct{}, workers)}
+	return &DirStore{dir: dir, size: size, options: o, packing: make(chan struct{}, workers)}
 }
 
-// OpenSegment implements Store.
+// OpenSegment implements Store. The name of a new segment becomes durable with
+// its first Sync.
 func (d *DirStore) OpenSegment(t TimelineID, n SegmentNumber) (Segment, error) {
 	name := d.size.FileName(t, n)
 	path := filepath.Join(d.dir, name+PartialSuffix)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, d.options.Mode)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = d.newSegment(path)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := d.prepare(f); err != nil {
+	if err := d.giveRoom(f); err != nil {
 		_ = f.Close()
 		return nil, err
 	}
-	return &dirSegment{store: d, name: name, file: f}, nil
+	d.prepareNext()
+	return &dirSegment{store: d, name: name, file: f, fresh: true}, nil
 }
 
-// prepare gives a new file its room on the disk and makes its name durable.
-func (d *DirStore) prepare(f *os.File) error {
+// newSegment makes the file of a segment, or takes the one that was made ready.
+func (d *DirStore) newSegment(path string) (*os.File, error) {
+	if d.next != nil {
+		f := <-d.next
+		d.next = nil
+		if f != nil {
+			if err := durable.Link(f, path); err == nil {
+				return f, nil
+			}
+			_ = f.Close() // it has no name
+		}
+	}
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE, d.options.Mode)
+}
+
+// prepareNext begins to make the next segment, without a name, where that takes
+// long: a synchronous commit should not wait for it.
+func (d *DirStore) prepareNext() {
+	if !d.options.ZeroFill || d.next != nil {
+		return
+	}
+	next := make(chan *os.File, 1)
+	d.next = next
+	go func() {
+		f, err := durable.Unnamed(d.dir, d.options.Mode)
+		if err != nil {
+			next <- nil // it is made when it is needed
+			return
+		}
+		err = durable.ZeroFill(f, int64(d.size))
+		if err == nil && !d.options.NoSync {
+			err = f.Sync()
+		}
+		if err != nil {
+			_ = f.Close() // the same error shows again when it is needed
+			f = nil
+		}
+		next <- f
+	}()
+}
+
+// giveRoom gives a file that is not as long as a segment its room on the disk.
+func (d *DirStore) giveRoom(f *os.File) error {
 	info, err := f.Stat()
-	if err != nil {
+	if err != nil || info.Size() == int64(d.size) {
 		return err
 	}
-	if info.Size() != int64(d.size) {
-		allocate := durable.Allocate
-		if d.options.ZeroFill {
-			allocate = durable.ZeroFill
-		}
-		if err := allocate(f, int64(d.size)); err != nil {
-			return err
-		}
+	if d.options.ZeroFill {
+		return durable.ZeroFill(f, int64(d.size))
 	}
-	if d.options.NoSync {
-		return nil
-	}
-	// The length and the name must outlive a crash before any byte in the
-	// file is reported as flushed; later syncs are of data only.
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	return durable.SyncDir(d.dir)
+	return durable.Allocate(f, int64(d.size))
 }
 
 // HasHistory implements Store.
@@ -135,6 +171,8 @@ type dirSegment struct {
 	name   string
 	file   *os.File
 	packed chan error // gets the result of compressing; nil: it is not compressed
+	// fresh says that name and length may not be durable yet.
+	fresh bool
 }
 
 func (s *dirSegment) WriteAt(p []byte, offset int64) (int, error) {
@@ -145,7 +183,18 @@ func (s *dirSegment) Sync() error {
 	if s.store.options.NoSync {
 		return nil
 	}
-	return durable.SyncData(s.file)
+	if !s.fresh {
+		return durable.SyncData(s.file)
+	}
+	if err := s.file.Sync(); err != nil {
+		return err
+	}
+	// What is in the file must not be reported as durable before its name is.
+	if err := durable.SyncDir(s.store.dir); err != nil {
+		return err
+	}
+	s.fresh = false
+	return nil
 }
 
 func (s *dirSegment) Full() {

@@ -2,6 +2,8 @@ package durable
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -38,6 +40,23 @@ func SyncData(f *os.File) error {
 		}
 		return nil
 	}
+}
+
+// Unnamed makes a file in a directory that has no name there until Link gives it
+// one, and is gone with the process before that. Some file systems cannot do
+// that.
+func Unnamed(dir string, mode fs.FileMode) (*os.File, error) {
+	return os.OpenFile(dir, os.O_RDWR|unix.O_TMPFILE, mode)
+}
+
+// Link gives a file of Unnamed its name, which must not be taken. The name is
+// not durable before the directory is synced.
+func Link(f *os.File, path string) error {
+	from := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
+	if err := unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW); err != nil {
+		return &os.LinkError{Op: "linkat", Old: from, New: path, Err: err}
+	}
+	return nil
 }
 
 // startWriteBack asks the kernel to begin writing a range of the file to the

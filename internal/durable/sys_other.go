@@ -4,6 +4,7 @@ package durable
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 )
 
@@ -12,6 +13,12 @@ func Allocate(f *os.File, size int64) error { return f.Truncate(size) }
 
 // SyncData makes a file's bytes durable.
 func SyncData(f *os.File) error { return f.Sync() }
+
+// Unnamed is not to be had on this system.
+func Unnamed(string, fs.FileMode) (*os.File, error) { return nil, errors.ErrUnsupported }
+
+// Link is not to be had on this system.
+func Link(*os.File, string) error { return errors.ErrUnsupported }
 
 func startWriteBack(*os.File, int64, int64) {}
 
