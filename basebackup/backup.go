@@ -239,12 +239,18 @@ func (b *backup) closeReceiver() {
 func (b *backup) receiveBase(ctx context.Context) error {
 	defer b.conn.Watch(ctx)()
 	b.setPhase(phaseCopy)
+	limit := b.options.SilenceLimit
+	if limit == 0 {
+		limit = defaultSilenceLimit
+	}
+	unlimit := b.conn.LimitSilence(limit)
 	err := receiveArchives(b.conn, announced{
 		version:     b.server.Version,
 		tablespaces: b.tablespaces,
 		suffix:      b.options.serverCompression.Method.Suffix(),
 		manifest:    b.options.Manifest != WithoutManifest,
 	}, &countingSink{b.sink, b})
+	unlimit()
 	if err != nil {
 		return err
 	}

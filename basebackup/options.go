@@ -141,6 +141,13 @@ type Options struct {
 	// before the run fails: 0 is 5 minutes, less is not at all.
 	Patience time.Duration
 
+	// SilenceLimit is after how long without a byte from the server a
+	// connection counts as lost, once data flows: 0 is 5 minutes for the base
+	// backup and 1 minute for the log, less is never. While the server makes
+	// its checkpoint or waits for its archiver, it may be silent for as long
+	// as it likes.
+	SilenceLimit time.Duration
+
 	// PrimaryConnInfo is how the standby connects to its primary, in libpq's
 	// form. Without it the hosts, the port and the user of the configuration
 	// are put there.
@@ -176,6 +183,7 @@ type Progress = progress.Snapshot
 const (
 	defaultStatusInterval = 10 * time.Second
 	defaultPatience       = 5 * time.Minute
+	defaultSilenceLimit   = 5 * time.Minute
 
 	minRate, maxRate = 32, 1 << 20
 	maxLabel         = 1024

@@ -68,6 +68,7 @@ func (b *backup) prepareLog(ctx context.Context) error {
 		Slot:             slot,
 		StatusInterval:   o.StatusInterval,
 		GiveUpAfter:      o.Patience,
+		SilenceLimit:     o.SilenceLimit,
 		Logger:           o.Logger,
 	})
 	b.follower.Store(b.receiver)

@@ -28,6 +28,8 @@ type ArchiveOptions struct {
 	// StatusInterval, Synchronous: see Options.
 	StatusInterval time.Duration
 	Synchronous    bool
+	// SilenceLimit: see Options.
+	SilenceLimit time.Duration
 	// NoLoop fails when the connection is lost, instead of trying again for
 	// ever.
 	NoLoop bool
@@ -96,6 +98,7 @@ func (a *Archiver) Run(ctx context.Context) (err error) {
 		Slot:           Slot{Name: a.options.Slot, Recreate: a.options.Slot != "" && known},
 		StatusInterval: a.options.StatusInterval,
 		Synchronous:    a.options.Synchronous,
+		SilenceLimit:   a.options.SilenceLimit,
 		Archive:        a.options.RestoreCommand,
 		AllowGap:       a.options.AllowGap,
 		Logger:         a.log,

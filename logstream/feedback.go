@@ -19,7 +19,9 @@ import (
 //     shutdown waits for;
 //   - with synchronous after each flush;
 //   - while a write to the store takes long, often enough for the server's
-//     wal_sender_timeout, whatever the status interval.
+//     wal_sender_timeout, whatever the status interval;
+//   - when the server has been silent for half of what it may be: then it is
+//     asked for a reply. If it stays silent, the connection is broken off.
 //
 // The flush position is reported only where somebody relies on it, a slot or a
 // synchronous primary: a client that reports one is a candidate for
@@ -29,6 +31,7 @@ type feedback struct {
 	position    func() (written, durable LSN)
 	interval    time.Duration // 0: not without being asked
 	timeout     time.Duration // wal_sender_timeout, 0: none
+	silence     time.Duration // how long the server may be silent, 0: for ever
 	reportFlush bool
 	synchronous bool
 
@@ -51,6 +54,9 @@ func (f *feedback) run(ctx context.Context) {
 	if f.timeout > 0 {
 		tick = min(tick, f.timeout/4)
 	}
+	if f.silence > 0 {
+		tick = min(tick, f.silence/4)
+	}
 	ticker := time.NewTicker(max(tick, time.Millisecond))
 	defer ticker.Stop()
 	last := time.Now()
@@ -58,6 +64,7 @@ func (f *feedback) run(ctx context.Context) {
 		return
 	}
 	for {
+		ask := false
 		select {
 		case <-ctx.Done():
 			return
@@ -66,12 +73,18 @@ func (f *feedback) run(ctx context.Context) {
 			// Half a tick of slack: a ticker is not exact, and an interval
 			// must not become two.
 			due := f.interval > 0 && at.Sub(last) >= f.interval-tick/2
-			if !due && !f.stalled(at, tick) {
+			silent := f.isSilent()
+			if silent >= f.silence && f.silence > 0 {
+				f.conn.Break(&replconn.SilenceError{Limit: f.silence})
+				return
+			}
+			ask = f.silence > 0 && silent >= f.silence/2
+			if !due && !ask && !f.stalled(at, tick) {
 				continue
 			}
 		}
 		last = time.Now()
-		if f.send() != nil {
+		if f.sendAsking(ask) != nil {
 			return // the reading side meets the same end and reports it
 		}
 	}
@@ -82,8 +95,19 @@ func (f *feedback) stalled(at time.Time, tick time.Duration) bool {
 	return since != 0 && at.UnixNano()-since >= int64(tick/2)
 }
 
-func (f *feedback) send() error {
-	s := status{at: time.Now()}
+// isSilent is how long the server has been silent while it was listened to.
+func (f *feedback) isSilent() time.Duration {
+	if f.silence == 0 {
+		return 0
+	}
+	return f.conn.SilentFor()
+}
+
+func (f *feedback) send() error { return f.sendAsking(false) }
+
+// sendAsking sends a status that may ask the server for a reply.
+func (f *feedback) sendAsking(ask bool) error {
+	s := status{at: time.Now(), askReply: ask}
 	written, durable := f.position()
 	s.written = written
 	if f.reportFlush {

@@ -60,6 +60,7 @@ func decodeKeepalive(body []byte) (keepalive, error) {
 type status struct {
 	written, flushed LSN
 	at               time.Time
+	askReply         bool
 }
 
 func appendStatus(dst []byte, s status) []byte {
@@ -68,6 +69,9 @@ func appendStatus(dst []byte, s status) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, uint64(s.flushed))
 	dst = binary.BigEndian.AppendUint64(dst, 0)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(s.at.Sub(postgresEpoch)/time.Microsecond))
+	if s.askReply {
+		return append(dst, 1)
+	}
 	return append(dst, 0)
 }
 

@@ -20,11 +20,15 @@ func fromHex(t testing.TB, text string) []byte {
 func TestStatusBytes(t *testing.T) {
 	t.Parallel()
 	// One day, one second and three microseconds into PostgreSQL's time.
-	s := status{0x16B374D848, 0x16B3000000, time.Date(2000, 1, 2, 0, 0, 1, 3999, time.UTC)}
+	s := status{0x16B374D848, 0x16B3000000, time.Date(2000, 1, 2, 0, 0, 1, 3999, time.UTC), false}
 	want := fromHex(t, "72 00000016B374D848 00000016B3000000 0000000000000000 000000141DE6A243 00")
 	got := appendStatus([]byte("before"), s)
 	if !bytes.Equal(got, append([]byte("before"), want...)) {
 		t.Errorf("%x, want %x", got[6:], want)
+	}
+	s.askReply = true
+	if got := appendStatus(nil, s); got[len(got)-1] != 1 || !bytes.Equal(got[:len(got)-1], want[:len(want)-1]) {
+		t.Errorf("asking for a reply: %x", got)
 	}
 	if len(want) != statusSize {
 		t.Errorf("statusSize is %d, want %d", statusSize, len(want))

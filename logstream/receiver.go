@@ -34,6 +34,10 @@ type Options struct {
 	// GiveUpAfter is how long the Receiver tries to get the stream back
 	// before it fails: 0 is for ever, less than 0 not at all.
 	GiveUpAfter time.Duration
+	// SilenceLimit is after how long without a word from the server, which is
+	// asked for one before, the connection counts as lost: 0 is 60 s, less is
+	// never.
+	SilenceLimit time.Duration
 	// Archive, if set, is asked for segments that the server no longer has.
 	// The Store must be an ImportStore.
 	Archive RestoreCommand
@@ -45,6 +49,17 @@ type Options struct {
 	// OnFlush, if set, is called after each time that WAL was made durable,
 	// with the time it took. It must return soon.
 	OnFlush func(took time.Duration)
+}
+
+// defaultSilenceLimit is that of wal_receiver_timeout, its counterpart in a
+// standby.
+const defaultSilenceLimit = 60 * time.Second
+
+func (o *Options) silenceLimit() time.Duration {
+	if o.SilenceLimit == 0 {
+		return defaultSilenceLimit
+	}
+	return max(o.SilenceLimit, 0)
 }
 
 // Receiver keeps a server's write-ahead log in a Store. It begins at a

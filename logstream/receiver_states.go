@@ -304,6 +304,7 @@ func (r *Receiver) stream(ctx context.Context) State {
 		position:    r.positions,
 		interval:    r.options.StatusInterval,
 		timeout:     r.server.timeout,
+		silence:     r.options.silenceLimit(),
 		reportFlush: r.slot != "" || r.options.Synchronous,
 		synchronous: r.options.Synchronous,
 		now:         make(chan struct{}, 1),

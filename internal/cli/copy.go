@@ -21,18 +21,19 @@ import (
 // copyOptions are those of every command that takes a base backup. They have
 // the names and the meaning that they have in pg_basebackup (PROTOCOL.md 8.1).
 type copyOptions struct {
-	Checkpoint        string `short:"c" group:"general" placeholder:"fast|spread" default:"spread" help:"Start from a checkpoint made at once (fast), or spread over minutes, easier on the server (spread, the default)."`
-	MaxRate           string `short:"r" group:"general" placeholder:"RATE" help:"Limit the copy to RATE kB a second, or with suffix k or M (32k to 1024M)."`
-	Label             string `short:"l" group:"general" placeholder:"LABEL" help:"Label of the backup."`
-	Slot              string `short:"S" group:"general" placeholder:"NAME" help:"Replication slot for the log, and for a standby afterwards. Default: a temporary one."`
-	CreateSlot        bool   `short:"C" group:"general" help:"Create the slot of -S; it is dropped again on failure."`
-	NoSlot            bool   `group:"general" help:"Use no slot at all."`
-	StatusInterval    int    `short:"s" group:"general" placeholder:"SECONDS" default:"10" help:"How often to tell the server the position in the log (default 10; 0: only when asked)."`
-	NoVerifyChecksums bool   `group:"general" help:"Do not let the server check the checksums of data pages."`
-	ManifestChecksums string `group:"general" placeholder:"ALGORITHM" help:"NONE, CRC32C (default), SHA224, SHA256, SHA384 or SHA512."`
-	NoSync            bool   `short:"N" group:"general" help:"Do not wait for the disk. A crash of this machine may damage what was made unnoticed."`
-	NoDirectIO        bool   `name:"no-direct-io" group:"general" help:"Write through the page cache: slower, but what was made is read from memory soon after."`
-	NoClean           bool   `short:"n" group:"general" help:"Leave what was made after a failure."`
+	Checkpoint        string         `short:"c" group:"general" placeholder:"fast|spread" default:"spread" help:"Start from a checkpoint made at once (fast), or spread over minutes, easier on the server (spread, the default)."`
+	MaxRate           string         `short:"r" group:"general" placeholder:"RATE" help:"Limit the copy to RATE kB a second, or with suffix k or M (32k to 1024M)."`
+	Label             string         `short:"l" group:"general" placeholder:"LABEL" help:"Label of the backup."`
+	Slot              string         `short:"S" group:"general" placeholder:"NAME" help:"Replication slot for the log, and for a standby afterwards. Default: a temporary one."`
+	CreateSlot        bool           `short:"C" group:"general" help:"Create the slot of -S; it is dropped again on failure."`
+	NoSlot            bool           `group:"general" help:"Use no slot at all."`
+	StatusInterval    int            `short:"s" group:"general" placeholder:"SECONDS" default:"10" help:"How often to tell the server the position in the log (default 10; 0: only when asked)."`
+	SilenceLimit      *time.Duration `group:"general" placeholder:"TIME" help:"Take a connection for lost after so long without a word from the server (such as 30s; default 1m for the log, 5m for a copy; 0: never)."`
+	NoVerifyChecksums bool           `group:"general" help:"Do not let the server check the checksums of data pages."`
+	ManifestChecksums string         `group:"general" placeholder:"ALGORITHM" help:"NONE, CRC32C (default), SHA224, SHA256, SHA384 or SHA512."`
+	NoSync            bool           `short:"N" group:"general" help:"Do not wait for the disk. A crash of this machine may damage what was made unnoticed."`
+	NoDirectIO        bool           `name:"no-direct-io" group:"general" help:"Write through the page cache: slower, but what was made is read from memory soon after."`
+	NoClean           bool           `short:"n" group:"general" help:"Leave what was made after a failure."`
 
 	Progress bool `short:"P" group:"show" help:"Show progress also where there is no terminal: a line every few seconds."`
 	Quiet    bool `short:"q" group:"show" help:"Show only warnings and errors."`
@@ -92,6 +93,9 @@ func (c *copyOptions) complete(o *basebackup.Options) error {
 	if o.StatusInterval, err = statusInterval(c.StatusInterval); err != nil {
 		return err
 	}
+	if o.SilenceLimit, err = silenceLimit(c.SilenceLimit); err != nil {
+		return err
+	}
 	if c.Progress && c.Quiet {
 		return errors.New("-P and -q exclude each other")
 	}
@@ -124,6 +128,20 @@ func statusInterval(seconds int) (time.Duration, error) {
 		return -1, nil
 	}
 	return time.Duration(seconds) * time.Second, nil
+}
+
+// silenceLimit makes of the option, in which 0 means never, the library's form
+// of it.
+func silenceLimit(given *time.Duration) (time.Duration, error) {
+	switch {
+	case given == nil:
+		return 0, nil
+	case *given < 0:
+		return 0, fmt.Errorf("silence limit of %s is less than 0", *given)
+	case *given == 0:
+		return -1, nil
+	}
+	return *given, nil
 }
 
 // parseRate reads a number of kB a second, or with the suffix k or M.

@@ -23,17 +23,18 @@ type receiveCommand struct {
 	EndPos    string `short:"E" name:"endpos" group:"output" placeholder:"LSN" help:"Stop once WAL behind this position was received."`
 	Compress  string `short:"Z" group:"output" placeholder:"METHOD[:DETAIL]" help:"Compress complete segments: gzip, lz4, zstd, none, or a level of gzip (0-9)."`
 
-	Slot           string `short:"S" group:"general" placeholder:"NAME" help:"Replication slot to stream from: the server keeps what was not received."`
-	CreateSlot     bool   `group:"general" help:"Create the slot, and exit."`
-	DropSlot       bool   `group:"general" help:"Drop the slot, and exit."`
-	IfNotExists    bool   `group:"general" help:"With --create-slot: it is no error if the slot exists."`
-	NoLoop         bool   `short:"n" group:"general" help:"Fail when the connection is lost, instead of trying again for ever."`
-	NoSync         bool   `group:"general" help:"Do not wait for the disk."`
-	Synchronous    bool   `group:"general" help:"Make WAL durable as soon as it comes, and tell the server at once: a synchronous standby."`
-	StatusInterval int    `short:"s" group:"general" placeholder:"SECONDS" default:"10" help:"How often to tell the server the position (default 10; 0: only when asked)."`
-	RestoreCommand string `group:"general" placeholder:"COMMAND" help:"Shell command for segments that the server no longer has: %f is the file's name, %p the path to write."`
-	AllowGap       bool   `group:"general" help:"Go on behind WAL that is nowhere to be had, instead of exiting with code 3."`
-	Metrics        string `group:"general" placeholder:"ADDRESS" help:"Serve Prometheus metrics, /healthz and /readyz there; \":9187\" is that port on loopback."`
+	Slot           string         `short:"S" group:"general" placeholder:"NAME" help:"Replication slot to stream from: the server keeps what was not received."`
+	CreateSlot     bool           `group:"general" help:"Create the slot, and exit."`
+	DropSlot       bool           `group:"general" help:"Drop the slot, and exit."`
+	IfNotExists    bool           `group:"general" help:"With --create-slot: it is no error if the slot exists."`
+	NoLoop         bool           `short:"n" group:"general" help:"Fail when the connection is lost, instead of trying again for ever."`
+	NoSync         bool           `group:"general" help:"Do not wait for the disk."`
+	Synchronous    bool           `group:"general" help:"Make WAL durable as soon as it comes, and tell the server at once: a synchronous standby."`
+	SilenceLimit   *time.Duration `group:"general" placeholder:"TIME" help:"Take a connection for lost after so long without a word from the server (such as 30s; default 1m for the log, 5m for a copy; 0: never)."`
+	StatusInterval int            `short:"s" group:"general" placeholder:"SECONDS" default:"10" help:"How often to tell the server the position (default 10; 0: only when asked)."`
+	RestoreCommand string         `group:"general" placeholder:"COMMAND" help:"Shell command for segments that the server no longer has: %f is the file's name, %p the path to write."`
+	AllowGap       bool           `group:"general" help:"Go on behind WAL that is nowhere to be had, instead of exiting with code 3."`
+	Metrics        string         `group:"general" placeholder:"ADDRESS" help:"Serve Prometheus metrics, /healthz and /readyz there; \":9187\" is that port on loopback."`
 
 	Verbose bool `short:"v" group:"show" help:"Show each step."`
 
@@ -110,6 +111,9 @@ func (c *receiveCommand) options() (*logstream.ArchiveOptions, error) {
 	}
 	// For a stream, never is 0.
 	o.StatusInterval = max(o.StatusInterval, 0)
+	if o.SilenceLimit, err = silenceLimit(c.SilenceLimit); err != nil {
+		return nil, err
+	}
 	if c.EndPos != "" {
 		if o.EndPosition, err = logstream.ParseLSN(c.EndPos); err != nil {
 			return nil, fmt.Errorf("could not parse end position: %w", err)

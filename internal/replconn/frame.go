@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
+	"time"
 )
 
 // Every message of the server is a frame:
@@ -34,6 +36,9 @@ type frameReader struct {
 	buf        []byte
 	start, end int   // what was read and not handed on is buf[start:end]
 	offset     int64 // bytes handed on since the beginning
+	// waiting is since when a read waits for bytes, in nanoseconds since 1970;
+	// 0 while none does.
+	waiting atomic.Int64
 }
 
 func newFrameReader(src io.Reader) *frameReader {
@@ -96,7 +101,9 @@ func (f *frameReader) fill(n int) error {
 		}
 	}
 	for f.end-f.start < n {
+		f.waiting.Store(time.Now().UnixNano())
 		got, err := f.src.Read(f.buf[f.end:])
+		f.waiting.Store(0)
 		f.end += got
 		if err != nil && f.end-f.start < n {
 			if err == io.EOF && f.end > f.start {
