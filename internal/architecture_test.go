@@ -14,20 +14,22 @@ const module = "github.com/pgbraid/pgbraid/"
 // those whose path begins so. cli is the one that knows all; pgtest is for
 // tests and knows none of what it tests.
 var forbidden = map[string][]string{
-	"tarx":                {"basebackup", "logstream", "internal"},
-	"logstream":           {"basebackup", "tarx", "internal/cli", "internal/pgtest"},
-	"basebackup":          {"internal/cli", "internal/pgtest"},
-	"internal/replconn":   {"basebackup", "logstream", "tarx", "internal/cli"},
-	"internal/durable":    {"basebackup", "logstream", "tarx", "internal/cli", "internal/replconn"},
-	"internal/progress":   {"basebackup", "logstream", "tarx", "internal/cli", "internal/replconn"},
-	"internal/conninfo":   {"basebackup", "logstream", "tarx", "internal/cli", "internal/replconn"},
-	"internal/walread":    {"basebackup", "logstream", "tarx", "internal/cli", "internal/replconn"},
-	"cmd/pgbraid":         {"internal/pgtest"},
-	"internal/cli":        {"internal/pgtest", "internal/dropin"},
-	"internal/dropin":     {"internal/pgtest"},
-	"internal/getopt":     {"basebackup", "logstream", "tarx", "internal/cli", "internal/dropin", "internal/replconn"},
-	"internal/pgtest":     {"basebackup", "logstream", "tarx", "internal/cli"},
-	"basebackup/manifest": {"tarx", "internal/cli", "internal/pgtest", "internal/progress"},
+	"tarx":                 {"basebackup", "logstream", "internal"},
+	"logstream":            {"basebackup", "tarx", "internal/cli", "internal/pgtest"},
+	"basebackup":           {"internal/cli", "internal/pgtest"},
+	"internal/replconn":    {"basebackup", "logstream", "tarx", "internal/cli"},
+	"internal/durable":     {"basebackup", "logstream", "tarx", "internal/cli", "internal/replconn"},
+	"internal/progress":    {"basebackup", "logstream", "tarx", "internal/cli", "internal/replconn"},
+	"internal/conninfo":    {"basebackup", "logstream", "tarx", "internal/cli", "internal/replconn"},
+	"internal/walread":     {"basebackup", "logstream", "tarx", "internal/cli", "internal/replconn"},
+	"cmd/pgbraid":          {"internal/pgtest"},
+	"internal/cli":         {"internal/pgtest", "internal/dropin"},
+	"internal/dropin":      {"internal/pgtest"},
+	"internal/getopt":      {"basebackup", "logstream", "tarx", "internal/cli", "internal/dropin", "internal/replconn"},
+	"internal/pgtest":      {"basebackup", "logstream", "tarx", "internal/cli"},
+	"basebackup/combine":   {"tarx", "internal/cli", "internal/pgtest"},
+	"internal/controlfile": {"basebackup", "logstream", "tarx", "internal/cli", "internal/replconn"},
+	"basebackup/manifest":  {"tarx", "internal/cli", "internal/pgtest", "internal/progress"},
 }
 
 func TestImportsRunOneWay(t *testing.T) {

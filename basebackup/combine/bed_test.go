@@ -207,6 +207,9 @@ func mustVerify(t testing.TB, dir string) *manifest.Summary {
 	listed := map[string]bool{labelFile: false}
 	summary, err := manifest.Read(f, func(m manifest.File) error {
 		listed[m.Path] = true
+		if strings.HasPrefix(m.Path, "pg_wal/") {
+			t.Errorf("%s is in the manifest", m.Path)
+		}
 		content := read(t, filepath.Join(dir, m.Path))
 		if int64(len(content)) != m.Size {
 			t.Errorf("%s has %d bytes, %d in the manifest", m.Path, len(content), m.Size)

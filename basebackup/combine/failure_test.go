@@ -15,8 +15,6 @@ import (
 	"github.com/pgbraid/pgbraid/logstream"
 )
 
-func sameFile(a, b os.FileInfo) bool { return os.SameFile(a, b) }
-
 const changes = "base/5/" + incrementalPrefix + "16384"
 
 // threeBackups are a full backup of one relation and two on top of it.

@@ -150,7 +150,9 @@ func (p *planner) join(result *plan, blocks uint32) {
 		}
 		if n := len(result.stretches); n > 0 {
 			before := &result.stretches[n-1]
-			if before.source == number && (number == fromNowhere || before.at+before.blocks*size == at) {
+			if before.source == number {
+				// Blocks that follow one another do so in every file that
+				// has them.
 				before.blocks++
 				continue
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -143,8 +144,25 @@ func TestUnchangedFileIsTakenFromTheFullBackup(t *testing.T) {
 		t.Errorf("%d files were rebuilt", result.Rebuilt)
 	}
 	in, out := treeOf(t, dirs[0])[relation], treeOf(t, o.Output)[relation]
-	if !sameFile(in, out) {
+	if !os.SameFile(in, out) {
 		t.Error("not linked to the full backup's")
+	}
+}
+
+// TestBlocksBehindTheTruncationLength has changes beyond what is taken from
+// older backups. What lies between is zeros, whatever the full backup has
+// there.
+func TestBlocksBehindTheTruncationLength(t *testing.T) {
+	t.Parallel()
+	root, dirs := written(t,
+		made(0x2000028, 0, map[string][]byte{relation: bytes.Join([][]byte{block(1), block(2), block(3), block(4)}, nil)}),
+		made(0x3000028, 0x2000028, map[string][]byte{changes: incremental(2, map[uint32][]byte{4: block(5)})}))
+	o := testOptions(t, root, dirs)
+	mustRun(t, o)
+	zeros := make([]byte, blockSize)
+	want := bytes.Join([][]byte{block(1), block(2), zeros, zeros, block(5)}, nil)
+	if got := read(t, filepath.Join(o.Output, relation)); !bytes.Equal(got, want) {
+		t.Errorf("%d blocks, want %d", len(got)/blockSize, len(want)/blockSize)
 	}
 }
 

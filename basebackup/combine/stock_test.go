@@ -3,6 +3,7 @@ package combine_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -76,7 +77,7 @@ func listed(t *testing.T, dir string) (map[string]string, *manifest.Summary) {
 	t.Helper()
 	files := map[string]string{}
 	summary, err := manifest.Read(bytes.NewReader(read(t, filepath.Join(dir, "backup_manifest"))), func(f manifest.File) error {
-		files[f.Path] = f.Algorithm.String() + string(f.Checksum) + string(rune(f.Size))
+		files[f.Path] = fmt.Sprintf("%d %s %x", f.Size, f.Algorithm, f.Checksum)
 		return nil
 	})
 	if err != nil {

@@ -299,18 +299,17 @@ type sums struct {
 	// else made computes it. Both are nil if there is to be none.
 	known []byte
 	made  hash.Hash
-	// check is compared with expected, if that is set.
+	// checked computes what has to be expected; nil if nothing is.
 	checked  hash.Hash
 	expected []byte
 }
 
-func (s *sums) want(a manifest.Algorithm) hash.Hash {
-	h := a.New()
-	if h != nil {
+// want has the checksum for the manifest computed.
+func (s *sums) want(a manifest.Algorithm) {
+	if h := a.New(); h != nil {
 		s.made = h
 		s.hashes = append(s.hashes, h)
 	}
-	return h
 }
 
 func (s *sums) wanted() bool { return len(s.hashes) > 0 }
@@ -355,7 +354,7 @@ func (w *worker) sums(f *file, src *source) (*sums, error) {
 	if !ok && in.manifest != nil && f.incremental {
 		w.log.Warn(fmt.Sprintf("manifest file \"%s\" contains no entry for file \"%s\"", in.path(manifestFile), f.name))
 	}
-	// The file's own manifest is held to it where it is read anyway.
+	// Where the file is read anyway, it is held against its manifest.
 	if ok && !w.options.NoVerify && l.algorithm == manifest.CRC32C && w.options.Method == Copy {
 		s.checked, s.expected = manifest.CRC32C.New(), []byte(l.sum)
 		s.hashes = append(s.hashes, s.checked)

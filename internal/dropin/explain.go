@@ -6,6 +6,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pgbraid/pgbraid/logstream"
@@ -78,5 +79,7 @@ func endBy(s os.Signal) {
 	}
 	signal.Reset(number)
 	_ = syscall.Kill(syscall.Getpid(), number) // what follows is an exit code
-	select {}
+	// It comes at once, unless the process was started with the signal
+	// ignored, as a shell starts those in the background.
+	time.Sleep(time.Second)
 }
