@@ -2,24 +2,68 @@
 
 GO          ?= go
 PREFIX      ?= /usr/local
+DROPINDIR   ?= $(PREFIX)/bin
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK ?= golang.org/x/vuln/cmd/govulncheck@v1.8.0
 FUZZTIME    ?= 20s
 TESTFLAGS   ?=
 
+DROPINS = pg_basebackup pg_receivewal pg_verifybackup pg_combinebackup
+
 export PGBRAID_TEST_VERSIONS ?= 14 15 16 17 18
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: build
 build: ## build bin/pgbraid
 	$(GO) build -trimpath -o bin/pgbraid ./cmd/pgbraid
 
+# The pages and completions are made by the program itself, by one that runs
+# here: what is built may be for another system. bin/share is below PREFIX later.
+SHARE = bin/share/man/man1/pgbraid.1 bin/share/bash-completion/completions/pgbraid \
+	bin/share/zsh/site-functions/_pgbraid bin/share/fish/vendor_completions.d/pgbraid.fish
+
+.PHONY: share
+share: ## make the manual pages and shell completions, in bin/share
+	rm -rf bin/share
+	mkdir -p $(dir $(SHARE))
+	GOOS= GOARCH= $(GO) build -trimpath -o bin/generate ./cmd/pgbraid
+	bin/generate generate man bin/share/man/man1
+	bin/generate generate completion bash > bin/share/bash-completion/completions/pgbraid
+	bin/generate generate completion zsh > bin/share/zsh/site-functions/_pgbraid
+	bin/generate generate completion fish > bin/share/fish/vendor_completions.d/pgbraid.fish
+	rm bin/generate
+
 .PHONY: install
-install: build ## install pgbraid below PREFIX (/usr/local)
-	install -D -m 755 bin/pgbraid $(DESTDIR)$(PREFIX)/bin/pgbraid
+install: build share ## install pgbraid, its manual pages and completions below PREFIX (/usr/local)
+	install -d $(DESTDIR)$(PREFIX)/bin $(dir $(SHARE:bin/%=$(DESTDIR)$(PREFIX)/%))
+	install -m 755 bin/pgbraid $(DESTDIR)$(PREFIX)/bin/pgbraid
+	set -e; for file in $$(cd bin && find share -type f); do \
+		install -m 644 bin/$$file $(DESTDIR)$(PREFIX)/$$file; \
+	done
+
+# Where the links lead: beside the program its name is enough.
+DROPINLINK = $(if $(filter $(PREFIX)/bin,$(DROPINDIR)),pgbraid,$(PREFIX)/bin/pgbraid)
+
+.PHONY: install-dropin
+install-dropin: install ## the same, with links by the names of PostgreSQL's tools in DROPINDIR
+	install -d $(DESTDIR)$(DROPINDIR)
+	@set -e; cd $(DESTDIR)$(DROPINDIR); for tool in $(DROPINS); do \
+		if [ -e $$tool -o -L $$tool ] && [ "$$(readlink $$tool)" != $(DROPINLINK) ]; then \
+			echo "$(DESTDIR)$(DROPINDIR)/$$tool is another program: set DROPINDIR" >&2; exit 1; \
+		fi; \
+	done
+	set -e; cd $(DESTDIR)$(DROPINDIR); for tool in $(DROPINS); do ln -sfn $(DROPINLINK) $$tool; done
+
+.PHONY: uninstall
+uninstall: ## remove what install and install-dropin made, with the same PREFIX and DROPINDIR
+	rm -f $(DESTDIR)$(PREFIX)/bin/pgbraid $(DESTDIR)$(PREFIX)/share/man/man1/pgbraid.1 \
+		$(DESTDIR)$(PREFIX)/share/man/man1/pgbraid-*.1 $(SHARE:bin/%=$(DESTDIR)$(PREFIX)/%)
+	for tool in $(DROPINS); do \
+		if [ "$$(readlink $(DESTDIR)$(DROPINDIR)/$$tool)" = $(DROPINLINK) ]; then rm $(DESTDIR)$(DROPINDIR)/$$tool; fi; \
+	done
 
 .PHONY: demo
 demo: build ## clone a live primary under write load into a standby, before your eyes
@@ -27,9 +71,10 @@ demo: build ## clone a live primary under write load into a standby, before your
 	scripts/demo.sh
 
 .PHONY: servers
-servers: ## bring the PostgreSQL servers that the tests run against
+servers: ## bring the PostgreSQL servers that the tests run against, and client programs
 	scripts/postgres.sh $(PGBRAID_TEST_VERSIONS)
 	scripts/postgres.sh debian
+	scripts/clients.sh
 
 .PHONY: test
 test: servers ## the tests, on PostgreSQL 14 to 18, with the race detector
@@ -57,7 +102,11 @@ vuln: ## known vulnerabilities in what is linked (asks the Go vulnerability data
 	$(GO) run $(GOVULNCHECK) ./...
 
 .PHONY: bench
-bench: ## Go benchmarks
+bench: build ## pgbraid beside PostgreSQL's own tools; ROW=name for one row, SCALE=, PAIRS=, TABLES= for small
+	scripts/bench.sh
+
+.PHONY: microbench
+microbench: ## Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./tarx ./internal/... ./basebackup/... ./logstream
 
 .PHONY: clean

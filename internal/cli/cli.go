@@ -26,6 +26,7 @@ type commands struct {
 	Backup  backupCommand  `cmd:"" help:"Take a backup: files, archives, or a tar stream."`
 	Receive receiveCommand `cmd:"" help:"Keep a server's write-ahead log, without end."`
 	Combine combineCommand `cmd:"" help:"Make a full backup of one and the incremental ones on top of it."`
+	Verify  verifyCommand  `cmd:"" help:"Tell whether a backup is whole, with the log that it needs."`
 
 	RestoreWAL restoreWALCommand `cmd:"" name:"restore-wal" help:"Hand a server in recovery its write-ahead log: a restore_command."`
 	Status     statusCommand     `cmd:"" name:"status" help:"Show how far a directory's log goes, and whether it is whole."`

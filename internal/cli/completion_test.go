@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // completions are command lines up to the cursor, and what is to be offered
@@ -126,20 +128,66 @@ func TestFishCompletes(t *testing.T) {
 	}
 }
 
-// zsh completes only where a person types; here its parser reads the script.
-func TestZshTakesTheScript(t *testing.T) {
+// askZsh types each line and a Tab into a zsh of its own, whose pgbraid only
+// tells what it was called with.
+const askZsh = `
+zmodload zsh/zpty || exit 3
+dir=$1 out=$2
+shift 2
+zpty z zsh -f -i
+zpty -w z "PROMPT= fpath=($dir \$fpath) TERM=dumb; autoload -Uz compinit; compinit -u -D"
+zpty -w z "cd $dir; pgbraid() { print -r -- \"\$*\" >>$out }; setopt no_beep; : >$dir/ready"
+while [[ ! -e $dir/ready ]]; do zpty -r -t z chunk; sleep 0.05; done
+for line; do zpty -w z "pgbraid $line"$'\t'; done
+zpty -w z exit
+while zpty -r z chunk; do :; done
+`
+
+func TestZshCompletes(t *testing.T) {
 	t.Parallel()
 	zsh, err := exec.LookPath("zsh")
 	if err != nil {
 		t.Log("there is no zsh to ask")
 		return
 	}
-	dir := t.TempDir()
-	script := filepath.Join(dir, "_pgbraid")
-	if err := os.WriteFile(script, []byte(generate(t, "completion", "zsh")), 0o644); err != nil {
+	dir := completionDir(t)
+	if err := os.WriteFile(filepath.Join(dir, "_pgbraid"), []byte(generate(t, "completion", "zsh")), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(zsh, "-n", script).CombinedOutput(); err != nil || len(out) > 0 {
-		t.Fatalf("%v\n%s", err, out)
+	// What it is called with where there is only one way to go on. The suffix
+	// that zsh adds goes away again at the end of the line.
+	cases := []struct{ line, want string }{
+		{"cl", "clone"},
+		{"clone --tablesp", "clone --tablespace-mapping"},
+		{"backup -X s", "backup -X stream"},
+		{"backup --format=t", "backup --format=tar"},
+		{"receive -Z z", "receive -Z zstd"},
+		{"clone --manifest-checksums=SHA5", "clone --manifest-checksums=SHA512"},
+		{"clone -D da", "clone -D data"},
+		{"combine -o new da", "combine -o new data"},
+		{"backup -i fi", "backup -i file"},
+		{"generat", "generat"},
+	}
+	out := filepath.Join(dir, "called")
+	args := []string{"-f", "-c", askZsh, "zsh", dir, out}
+	for _, c := range cases {
+		args = append(args, c.line)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, zsh, args...)
+	cmd.Env = append(os.Environ(), "HOME="+dir, "ZDOTDIR="+dir)
+	if said, err := cmd.CombinedOutput(); err != nil && ctx.Err() != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	called, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Split(strings.TrimSpace(string(called)), "\n")
+	for i, c := range cases {
+		if i >= len(got) || strings.TrimSpace(got[i]) != c.want {
+			t.Errorf("%q becomes %q, want %q", c.line, got[min(i, len(got)-1)], c.want)
+		}
 	}
 }

@@ -158,7 +158,7 @@ func TestManualIsCleanRoff(t *testing.T) {
 	if len(pages) == 0 {
 		t.Fatal("no pages")
 	}
-	request := regexp.MustCompile(`^\.(\\"|(TH|SH|SS|TP|PP|RS|RE|EX|EE|nh|ad)( ".*")*$)`)
+	request := regexp.MustCompile(`^\.(\\"|(TH|SH|SS|TP|PP|RS|RE|EX|EE|nh|ad l)( ".*")*$)`)
 	for _, page := range pages {
 		text, err := os.ReadFile(page)
 		if err != nil {
