@@ -147,10 +147,10 @@ func (b *backup) begin(ctx context.Context) error {
 	if err := b.uploadManifest(ctx); err != nil {
 		return err
 	}
+	b.conn.ExpectBulk()
 	defer b.conn.Watch(ctx)()
 	b.setPhase(phaseCheckpoint)
 	b.log.Debug("initiating base backup, waiting for checkpoint to complete")
-	b.conn.ExpectBulk()
 	if err := b.conn.Send(command(b.server.Version, &b.options)); err != nil {
 		return err
 	}

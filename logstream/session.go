@@ -53,17 +53,17 @@ const drainTimeout = 10 * time.Second
 // run streams until one of the endings, or an error. next is where to go on
 // after reachedTimelineEnd.
 func (s *session) run(ctx context.Context) (end ending, next Position, err error) {
+	if s.synchronous {
+		s.conn.ExpectPrompt()
+	} else {
+		s.conn.ExpectBursts()
+	}
 	defer s.conn.Watch(ctx)()
 	command := "START_REPLICATION "
 	if s.slot != "" {
 		command += "SLOT " + replconn.QuoteIdentifier(s.slot) + " "
 	}
 	command += s.cursor.pos.LSN.String() + " TIMELINE " + strconv.FormatUint(uint64(s.cursor.pos.Timeline), 10)
-	if s.synchronous {
-		s.conn.ExpectPrompt()
-	} else {
-		s.conn.ExpectBursts()
-	}
 	if err := s.conn.Send(command); err != nil {
 		return 0, Position{}, err
 	}

@@ -171,22 +171,24 @@ func (c *Conn) Watch(ctx context.Context) (unwatch func()) {
 }
 
 // ExpectBulk says that the answer to the next command brings a lot of data.
-// It must not be the first command of the connection: pgconn may have begun to
-// read the answer to that.
-func (c *Conn) ExpectBulk() { c.readEagerly(waitForMore) }
+// It must not be the first command of the connection, since pgconn may have
+// begun to read the answer to that, and Watch must not be on.
+func (c *Conn) ExpectBulk() { c.take(waitForMore) }
 
 // ExpectBursts says that the answer to the next command brings a lot at times,
 // and little at others. It must not be the first command either.
-func (c *Conn) ExpectBursts() { c.readEagerly(waitWhileMany) }
+func (c *Conn) ExpectBursts() { c.take(waitWhileMany) }
 
 // ExpectPrompt says that the answer to the next command brings little at a
 // time, which is waited for on both sides. As for ExpectBulk, it must not be
 // the first command.
-func (c *Conn) ExpectPrompt() { c.readEagerly(waitForAny) }
+func (c *Conn) ExpectPrompt() { c.take(waitForAny) }
 
-func (c *Conn) readEagerly(wait waiting) {
-	if r, ok := newEagerReader(c.net, wait); ok {
-		c.frames.src = r
+// take reads the connection without the runtime's poller from now on, where
+// that can be.
+func (c *Conn) take(wait waiting) {
+	if s, ok := takeSocket(c.net, wait); ok {
+		c.net, c.frames.src = s, s
 	}
 }
 
