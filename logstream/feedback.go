@@ -2,6 +2,7 @@ package logstream
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,7 +36,8 @@ type feedback struct {
 	reportFlush bool
 	synchronous bool
 
-	now chan struct{} // send one as soon as possible
+	sending sync.Mutex    // from reading the position until it is sent
+	now     chan struct{} // send one as soon as possible
 	// busySince is when the stream's goroutine went into the store, in
 	// nanoseconds since 1970, 0 while it is not there.
 	busySince atomic.Int64
@@ -105,11 +107,13 @@ func (f *feedback) isSilent() time.Duration {
 
 func (f *feedback) send() error { return f.sendAsking(false) }
 
-// sendAsking sends a status that may ask the server for a reply.
+// sendAsking sends a status that may ask the server for a reply. Two goroutines
+// may do so: what the server is told never goes back.
 func (f *feedback) sendAsking(ask bool) error {
-	s := status{at: time.Now(), askReply: ask}
+	f.sending.Lock()
+	defer f.sending.Unlock()
 	written, durable := f.position()
-	s.written = written
+	s := status{written: written, at: time.Now(), askReply: ask}
 	if f.reportFlush {
 		s.flushed = durable
 	}
