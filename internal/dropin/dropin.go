@@ -39,6 +39,7 @@ var tools = []*tool{
 	&pgBasebackup,
 	&pgReceivewal,
 	&pgCombinebackup,
+	&pgVerifybackup,
 }
 
 // Main runs the tool by whose name the program was called, argv[0] being that

@@ -1,0 +1,154 @@
+package verify
+
+import (
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/pgbraid/pgbraid/logstream"
+)
+
+var errNotDirectory = syscall.ENOTDIR
+
+// Kind says what is wrong.
+type Kind int
+
+// The kinds, in the order of a report.
+const (
+	// DamagedManifest says that the manifest is none, or not what was written:
+	// nothing else was looked at.
+	DamagedManifest Kind = iota
+	// DuplicateFile says that a file is twice in the manifest or the archives.
+	DuplicateFile
+	// DamagedControlFile says that pg_control cannot be believed.
+	DamagedControlFile
+	// ForeignSystem says that pg_control is another cluster's.
+	ForeignSystem
+	// DamagedArchive says that a tar file cannot be read to its end. Files
+	// behind the damage are neither missing nor good.
+	DamagedArchive
+	// Unreadable says that the system refused a file or directory.
+	Unreadable
+	// NotRegular says that something is neither a file nor a directory.
+	NotRegular
+	// MissingFile says that a file of the manifest is not there.
+	MissingFile
+	// SizeMismatch says that a file has another size than in the manifest.
+	SizeMismatch
+	// ChecksumMismatch says that a file has another content.
+	ChecksumMismatch
+	// ExtraFile says that a file is there and not in the manifest.
+	ExtraFile
+	// UnexpectedFile says that a file beside the archives is none of them.
+	UnexpectedFile
+	// MissingWAL says that a segment is not there.
+	MissingWAL
+	// TornWAL says that a record begins that is not there to its end.
+	TornWAL
+	// DamagedWAL says that bytes of the log contradict its format, or are of
+	// another cluster or timeline.
+	DamagedWAL
+)
+
+var kindNames = [...]string{
+	"damaged manifest", "duplicate file", "damaged pg_control", "foreign cluster", "damaged archive", "unreadable", "not a regular file",
+	"missing file", "size mismatch", "checksum mismatch", "extra file", "unexpected file", "missing WAL", "torn WAL", "damaged WAL",
+}
+
+// String names the kind, such as "checksum mismatch".
+func (k Kind) String() string { return kindNames[k] }
+
+// WAL tells whether the kind is one of the log.
+func (k Kind) WAL() bool { return k >= MissingWAL }
+
+// Problem is one thing that is wrong with a backup.
+type Problem struct {
+	Kind Kind
+	// Path is the file's, relative to the data directory; that of a file
+	// beside the archives of a tar set; a segment's name; or the manifest's as
+	// it was opened.
+	Path string
+	// Archive is the name of the tar file that the file is in; else "".
+	Archive string
+	// Size and Want are what a file has and should have, in bytes, or its
+	// system identifiers with ForeignSystem. Want is that of a MissingFile too.
+	Size, Want int64
+	// Timeline and LSN are where the log stops being good.
+	Timeline logstream.TimelineID
+	LSN      logstream.LSN
+	// Err is the cause, or nil where the kind says all.
+	Err error
+}
+
+// Detail says more than kind and path do; it may be empty.
+func (p Problem) Detail() string {
+	switch p.Kind {
+	case SizeMismatch:
+		return fmt.Sprintf("has %d bytes, the manifest %d", p.Size, p.Want)
+	case ForeignSystem:
+		return fmt.Sprintf("its system identifier is %d, the manifest's %d", uint64(p.Size), uint64(p.Want))
+	case MissingWAL, TornWAL, DamagedWAL:
+		return fmt.Sprintf("timeline %d, good up to %s: %v", p.Timeline, p.LSN, p.Err)
+	}
+	if p.Err != nil {
+		return p.Err.Error()
+	}
+	return ""
+}
+
+// String gives kind, path, archive and detail.
+func (p Problem) String() string {
+	text := fmt.Sprintf("%s: %s", p.Kind, p.Path)
+	if p.Archive != "" {
+		text += " in " + p.Archive
+	}
+	if d := p.Detail(); d != "" {
+		text += ": " + d
+	}
+	return text
+}
+
+// Range is a stretch of the log that the backup needs.
+type Range struct {
+	Timeline   logstream.TimelineID
+	Start, End logstream.LSN
+	// Reached is the end of the last good record, or Start.
+	Reached logstream.LSN
+	// Last is where the last good record begins; 0 where there is none.
+	Last    logstream.LSN
+	Records int64
+	// Good says that every record from Start to End is.
+	Good bool
+}
+
+// Report is what was found.
+type Report struct {
+	Directory       string
+	Format          Format
+	ManifestVersion int
+	// SystemIdentifier is 0 for manifests of version 1.
+	SystemIdentifier uint64
+	// Files is how many the manifest lists. Good are those with nothing
+	// wrong, Ignored those that were to be passed over.
+	Files, Good, Ignored int
+	// Bytes is how much of the files' content was read.
+	Bytes int64
+	// Ranges are the manifest's, the newest timeline first.
+	Ranges                       []Range
+	ChecksumsSkipped, WALSkipped bool
+	// Problems are sorted by kind and path.
+	Problems []Problem
+	Duration time.Duration
+}
+
+// OK tells whether nothing is wrong.
+func (r *Report) OK() bool { return len(r.Problems) == 0 }
+
+// Counts gives how many problems of each kind there are.
+func (r *Report) Counts() map[Kind]int {
+	counts := map[Kind]int{}
+	for _, p := range r.Problems {
+		counts[p.Kind]++
+	}
+	return counts
+}
