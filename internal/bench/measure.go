@@ -22,6 +22,7 @@ type sample struct {
 	Value float64 // seconds, or commits a second
 	CPU   float64 // seconds of the tool, user and system, on all processors
 	RSS   float64 // MB at most
+	Out   float64 // MB that it left: a compressor may be quick and leave more
 }
 
 // running is a tool at work.
@@ -56,9 +57,9 @@ func (b *bench) launch(name string, args ...string) (*running, error) {
 }
 
 // watch keeps the most memory that the tool ever had, a second process of its
-// own not counted. The kernel's account of
-// an ended process begins with the memory of the one that started it, which
-// for a small tool is the larger; that of a living one does not.
+// own not counted. The kernel's account of an ended process begins with the
+// memory of the one that started it, which for a small tool is the larger; that
+// of a living one does not.
 func (r *running) watch(ended <-chan struct{}) {
 	status := fmt.Sprintf("/proc/%d/status", r.cmd.Process.Pid)
 	ticker := time.NewTicker(20 * time.Millisecond)
@@ -145,7 +146,30 @@ func (b *bench) once(r *runner, ours bool, out string) (s sample, err error) {
 		return s, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(out)) }()
-	return r.once(ours, out)
+	if s, err = r.once(ours, out); err != nil {
+		return s, err
+	}
+	size, err := sizeOf(out)
+	s.Out = float64(size) / (1 << 20)
+	return s, err
+}
+
+// sizeOf are the bytes of all files below a directory, which need not be there.
+func sizeOf(dir string) (sum int64, err error) {
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && path == dir {
+			return nil
+		}
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			sum += info.Size()
+		}
+		return err
+	})
+	return sum, err
 }
 
 // readAll brings files into the page cache. Those that a running server

@@ -58,6 +58,8 @@ func spreadOf(samples []sample, figure func(sample) float64) spread {
 	return spread{all[0], (all[(n-1)/2] + all[n/2]) / 2, all[n-1]}
 }
 
+func outputSize(s sample) float64 { return s.Out }
+
 // figures are what each row tells.
 var figures = []struct {
 	key string
@@ -66,6 +68,7 @@ var figures = []struct {
 	{"value", func(s sample) float64 { return s.Value }},
 	{"cpu_seconds", func(s sample) float64 { return s.CPU }},
 	{"max_rss_mb", func(s sample) float64 { return s.RSS }},
+	{"output_mb", outputSize},
 }
 
 // ratio is pgbraid's median through the other's. Where both are nothing they
@@ -103,10 +106,14 @@ func (m *measured) write(w io.Writer) {
 		}
 		fmt.Fprintln(t)
 	}
-	fmt.Fprintf(t, "\tmin\t%s\tmax\tmin\tCPU s\tmax\tmin\tRSS MB\tmax\t\n", m.unit())
+	fmt.Fprintf(t, "\tmin\t%s\tmax\tmin\tCPU s\tmax\tmin\tRSS MB\tmax\tmin\tout MB\tmax\t\n", m.unit())
 	cells("pgbraid", m.Pgbraid)
 	cells(m.Stock, m.Theirs)
-	fmt.Fprintf(t, "ratio\t\t%.2f\t\t\t%.2f\t\t\t%.2f\t\t\n", m.ratio(figures[0].of), m.ratio(figures[1].of), m.ratio(figures[2].of))
+	fmt.Fprint(t, "ratio\t")
+	for _, f := range figures {
+		fmt.Fprintf(t, "\t%.2f\t\t", m.ratio(f.of))
+	}
+	fmt.Fprintln(t)
 	_ = t.Flush() // a reader who is gone is no reason not to go on
 	fmt.Fprintln(w)
 }

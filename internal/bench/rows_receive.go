@@ -81,15 +81,9 @@ func (b *bench) receive(ours bool, args []string) []string {
 
 // holds sees that at least size bytes were received.
 func holds(dir string, size int64) error {
-	entries, err := os.ReadDir(dir)
+	sum, err := sizeOf(dir)
 	if err != nil {
 		return err
-	}
-	var sum int64
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil {
-			sum += info.Size()
-		}
 	}
 	if sum < size {
 		return fmt.Errorf("%d bytes of WAL were received, and not %d", sum, size)

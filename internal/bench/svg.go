@@ -36,7 +36,7 @@ text { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #1f232
 
 // svg draws two bars for each row, pgbraid's and under it the stock tool's,
 // whose length is 1. Mostly the figure is a time; of commits more is better,
-// which the row says.
+// which the row says, as it does where one of them left more than the other.
 func (r *report) svg() string {
 	height := svgTop + svgRow*len(r.Rows) + svgBottom
 	var b strings.Builder
@@ -59,6 +59,8 @@ func (r *report) svg() string {
 		value := fmt.Sprintf("%s : %s s", number(ours), number(theirs))
 		if m.Rate {
 			value = fmt.Sprintf("%s : %s commits/s (more: better)", number(ours), number(theirs))
+		} else if out := m.ratio(outputSize); out < 0.99 || out > 1.01 {
+			value += fmt.Sprintf("; size %.2f", out)
 		}
 		fmt.Fprintf(&b, `<text x="12" y="%d">%s</text>`, y+16, html.EscapeString(m.Title))
 		fmt.Fprintf(&b, `<rect class="ours" x="%d" y="%d" width="%.1f" height="11"/>`, svgLabel, y+2, ratio*unit)
@@ -66,7 +68,7 @@ func (r *report) svg() string {
 		fmt.Fprintf(&b, `<text x="%d" y="%d">%.2f</text>`, svgLabel+svgBar+8, y+12, ratio)
 		fmt.Fprintf(&b, `<text class="small" x="%d" y="%d">%s</text>`+"\n", svgLabel+svgBar+8, y+24, html.EscapeString(value))
 	}
-	fmt.Fprintf(&b, `<line class="line" x1="%.1f" y1="%d" x2="%[1]f" y2="%d"/>`+"\n", svgLabel+unit, svgTop-4, height-svgBottom+2)
+	fmt.Fprintf(&b, `<line class="line" x1="%.1f" y1="%d" x2="%[1].1f" y2="%[3]d"/>`+"\n", svgLabel+unit, svgTop-4, height-svgBottom+2)
 	fmt.Fprintf(&b, `<text class="small" x="12" y="%d">%s</text>`+"\n", height-14, html.EscapeString(fmt.Sprintf(
 		"%s, %d cores, %s; %s; pgbench scale %d", r.Machine.CPU, r.Machine.Cores, r.Machine.FileSystem, r.Machine.PostgreSQL, r.Options.Scale)))
 	b.WriteString("</svg>\n")

@@ -153,6 +153,9 @@ func TestHelpNamesEveryOption(t *testing.T) {
 		t.Fatalf("%d commands", len(parser.Model.Children))
 	}
 	for _, command := range parser.Model.Children {
+		if command.Hidden {
+			continue
+		}
 		var out, errOut bytes.Buffer
 		if err := run(t.Context(), []string{command.Name, "--help"}, &out, &errOut); !errors.Is(err, errShown) {
 			t.Errorf("%s: %v", command.Name, err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -92,6 +93,19 @@ func TestMissingReleaseFailsTheTestWithTheRemedy(t *testing.T) {
 	}
 	t.Setenv(EnvVersions, "7")
 	if got := failing(t, func(t testing.TB) { Servers(t) }); !strings.Contains(got, "scripts/postgres.sh 7") {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestClientToolIsOfTheReleaseThatIsAskedFor(t *testing.T) {
+	t.Parallel()
+	for _, major := range []int{15, 17, 18} {
+		out, err := exec.Command(ClientTool(t, major, "pg_verifybackup"), "--version").CombinedOutput()
+		if want := fmt.Sprintf("pg_verifybackup (PostgreSQL) %d.", major); err != nil || !strings.HasPrefix(string(out), want) {
+			t.Errorf("release %d: got %q, %v, want %q", major, out, err, want)
+		}
+	}
+	if got := failing(t, func(t testing.TB) { ClientTool(t, 7, "pg_verifybackup") }); !strings.Contains(got, "run scripts/clients.sh") {
 		t.Errorf("got %q", got)
 	}
 }

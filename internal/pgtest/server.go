@@ -172,6 +172,26 @@ func RequireTool(t testing.TB, name string) string {
 	return path
 }
 
+// ClientTool finds a client program, such as pg_combinebackup, of exactly that
+// major release: beside a server of the release, or where scripts/clients.sh
+// puts those that are newer than the distribution's. The test fails if it is
+// in neither place.
+func ClientTool(t testing.TB, major int, name string) string {
+	t.Helper()
+	for _, s := range installed() {
+		if path, ok := s.Tool(name); ok && s.Major == major {
+			return path
+		}
+	}
+	if root, ok := repositoryRoot(); ok {
+		if path := filepath.Join(root, ".cache", "clients", strconv.Itoa(major), "bin", name); executable(path) {
+			return path
+		}
+	}
+	t.Fatalf("%s of PostgreSQL %d is not installed: run scripts/clients.sh", name, major)
+	return ""
+}
+
 // installed looks once for servers, in all the places, ascending by release.
 var installed = sync.OnceValue(func() []Server {
 	var dirs []string
