@@ -68,7 +68,7 @@ func (r *report) svg() string {
 		fmt.Fprintf(&b, `<text x="%d" y="%d">%.2f</text>`, svgLabel+svgBar+8, y+12, ratio)
 		fmt.Fprintf(&b, `<text class="small" x="%d" y="%d">%s</text>`+"\n", svgLabel+svgBar+8, y+24, html.EscapeString(value))
 	}
-	fmt.Fprintf(&b, `<line class="line" x1="%.1f" y1="%d" x2="%[1].1f" y2="%[3]d"/>`+"\n", svgLabel+unit, svgTop-4, height-svgBottom+2)
+	fmt.Fprintf(&b, `<line class="line" x1="%.1f" y1="%d" x2="%.1[1]f" y2="%[3]d"/>`+"\n", svgLabel+unit, svgTop-4, height-svgBottom+2)
 	fmt.Fprintf(&b, `<text class="small" x="12" y="%d">%s</text>`+"\n", height-14, html.EscapeString(fmt.Sprintf(
 		"%s, %d cores, %s; %s; pgbench scale %d", r.Machine.CPU, r.Machine.Cores, r.Machine.FileSystem, r.Machine.PostgreSQL, r.Options.Scale)))
 	b.WriteString("</svg>\n")
