@@ -1,13 +1,16 @@
 package verify_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -77,10 +80,10 @@ func elsewhere(t *testing.T, b *bed) {
 	if last := records[len(records)-1]; int64(len(records)) != w.Records || last[1]+"/"+last[2] != w.Last.String() {
 		t.Errorf("%d records, the last at %s; pg_waldump has %d, the last %q", w.Records, w.Last, len(records), last[0])
 	}
+	segments, err := filepath.Glob(filepath.Join(wal, strings.Repeat("[0-9A-F]", 24)))
+	must(t, err)
 	for _, method := range []compress.Method{compress.Gzip, compress.LZ4, compress.Zstd} {
 		archive := t.TempDir()
-		segments, err := filepath.Glob(filepath.Join(wal, strings.Repeat("[0-9A-F]", 24)))
-		must(t, err)
 		for i, s := range segments {
 			content, err := os.ReadFile(s)
 			must(t, err)
@@ -95,9 +98,37 @@ func elsewhere(t *testing.T, b *bed) {
 			must(t, errors.Join(err, z.Close(), os.WriteFile(filepath.Join(archive, name), packed.Bytes(), 0o600)))
 		}
 		mustBeGood(t, verify.Options{Directory: dir, WAL: archive})
+		mustBeGood(t, verify.Options{Directory: dir, WAL: tarOf(t, segments, filepath.Join(archive, "pg_wal.tar"), method)})
 	}
+	mustBeGood(t, verify.Options{Directory: dir, WAL: tarOf(t, segments, filepath.Join(t.TempDir(), "pg_wal.tar"), compress.None)})
 	mustFind(t, verified(t, verify.Options{Directory: dir}), finding{verify.MissingWAL, ""})
 	mustFind(t, verified(t, verify.Options{Directory: dir, WAL: filepath.Join(dir, "nowhere")}), finding{verify.MissingWAL, "nowhere"})
+}
+
+// tarOf makes a tar file of files, in their order backwards.
+func tarOf(t *testing.T, files []string, name string, method compress.Method) string {
+	t.Helper()
+	name += method.Suffix()
+	f, err := os.Create(name)
+	must(t, err)
+	z := io.WriteCloser(f)
+	if method != compress.None {
+		z, err = compress.Spec{Method: method, Level: 1}.NewWriter(f)
+		must(t, err)
+	}
+	w := tar.NewWriter(z)
+	for _, s := range slices.Backward(files) {
+		content, err := os.ReadFile(s)
+		must(t, err)
+		must(t, w.WriteHeader(&tar.Header{Name: filepath.Base(s), Size: int64(len(content)), Mode: 0o600}))
+		_, err = w.Write(content)
+		must(t, err)
+	}
+	must(t, errors.Join(w.Close(), z.Close()))
+	if method != compress.None {
+		must(t, f.Close())
+	}
+	return name
 }
 
 // TestProgressEndsAtAll checks that all that was announced is read.

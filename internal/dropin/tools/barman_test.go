@@ -4,6 +4,7 @@ package tools
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -41,6 +42,13 @@ slot_name = barman
 path_prefix = `+b.bin+`
 immediate_checkpoint = true
 `+strings.Join(settings, "\n")+"\n")
+	t.Cleanup(func() {
+		if t.Failed() {
+			log, _ := os.ReadFile(filepath.Join(b.dir, "barman.log"))
+			files, _ := filepath.Glob(filepath.Join(b.dir, "barman/main/streaming/*"))
+			t.Logf("barman's log:\n%s\nreceived and not archived: %q", log, files)
+		}
+	})
 	return b
 }
 

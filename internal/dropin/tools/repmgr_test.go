@@ -20,7 +20,8 @@ func TestRepmgr(t *testing.T) {
 	primary := server.Init(t)
 	primary.Start(t)
 	primary.Load(t)
-	primary.SQL(t, "CREATE ROLE repmgr SUPERUSER LOGIN; CREATE DATABASE repmgr OWNER repmgr")
+	primary.SQL(t, "CREATE ROLE repmgr SUPERUSER LOGIN")
+	primary.SQL(t, "CREATE DATABASE repmgr OWNER repmgr")
 	writer := pgtest.StartWriter(t, primary, pgtest.WriterOptions{Pause: time.Millisecond})
 
 	b := newBed(t, "pg_basebackup")
