@@ -305,6 +305,10 @@ func TestFaultsInArchives(t *testing.T) {
 			{"pg_control", changed(base, member("global/pg_control", func(b []byte, at int) { b[at+600] ^= 1 })),
 				[]finding{{verify.DamagedControlFile, "global/pg_control"}, {verify.ChecksumMismatch, "global/pg_control"}}},
 			{"member's size", changed(base, unpacked(func(b []byte) []byte { return cutMember(t, b, "base/1/1255") })), []finding{{verify.SizeMismatch, "base/1/1255"}}},
+			{"member twice", changed(base, unpacked(func(b []byte) []byte {
+				at := bytes.Index(b, []byte("base/1/PG_VERSION\x00"))
+				return slices.Concat(b[at:at+1024], b)
+			})), []finding{{verify.DuplicateFile, "base/1/PG_VERSION"}}},
 			{"log", changed("pg_wal.tar"+logMethod.Suffix(), flipInLog), []finding{{verify.DamagedWAL, ""}}},
 			{"header", changed(base, member("base/1/1255", func(b []byte, at int) { b[at+3] ^= 1 })), []finding{{verify.DamagedArchive, base}}},
 			{"cut", changed(base, func(b []byte) []byte { return b[:len(b)/2] }), []finding{{verify.DamagedArchive, base}}},
