@@ -85,6 +85,13 @@ test: servers ## the tests, on PostgreSQL 14 to 18, with the race detector
 test-all: ## the same on PostgreSQL 10 to 18
 	$(MAKE) test PGBRAID_TEST_VERSIONS="10 11 12 13 14 15 16 17 18"
 
+.PHONY: test-tools
+test-tools: ## barman and repmgr themselves, on pgbraid in the place of PostgreSQL's tools
+	scripts/postgres.sh debian
+	scripts/tools.sh
+	$(GO) vet -tags tools ./internal/dropin/tools
+	$(GO) test -tags tools -count=1 -timeout 15m $(TESTFLAGS) ./internal/dropin/tools
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (20s)
 	scripts/fuzz.sh $(FUZZTIME)

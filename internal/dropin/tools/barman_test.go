@@ -97,6 +97,7 @@ func (b *barman) archive(t *testing.T, c *pgtest.Cluster) {
 // TestBarman takes barman through a server's life: the stream, a backup under
 // load, its verification, an outage of the server, recovery.
 func TestBarman(t *testing.T) {
+	t.Parallel()
 	c := pgtest.Distribution(t).Init(t)
 	c.Start(t)
 	c.Load(t)
@@ -166,8 +167,10 @@ func TestBarman(t *testing.T) {
 
 // TestBarmanCompressed has barman keep a backup as compressed archives.
 func TestBarmanCompressed(t *testing.T) {
+	t.Parallel()
 	for _, where := range []string{"client", "server"} {
 		t.Run(where, func(t *testing.T) {
+			t.Parallel()
 			c := pgtest.Distribution(t).Init(t)
 			c.Start(t)
 			c.Load(t)

@@ -16,6 +16,7 @@ import (
 // TestRepmgr has repmgr clone a primary under load into a standby with a slot,
 // and take it into its cluster.
 func TestRepmgr(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Distribution(t)
 	primary := server.Init(t)
 	primary.Start(t)
