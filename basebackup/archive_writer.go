@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"io"
-	"os"
 
 	"github.com/pgbraid/pgbraid/internal/compress"
 	"github.com/pgbraid/pgbraid/internal/durable"
@@ -20,7 +19,7 @@ type archiveWriter struct {
 }
 
 // newArchiveFile makes an archive in a file, which is made here.
-func newArchiveFile(f *os.File, z compress.Spec, gathered *durable.Writer) (*archiveWriter, error) {
+func newArchiveFile(f *durable.File, z compress.Spec, gathered *durable.Writer) (*archiveWriter, error) {
 	gathered.Start(f)
 	a := &archiveWriter{Writer: gathered, file: gathered}
 	if err := a.compress(z); err != nil {
@@ -44,7 +43,7 @@ func (a *archiveWriter) compress(z compress.Spec) error {
 
 // finish writes what is left. The file, if there is one, is neither synced nor
 // closed yet, and the caller's from here on.
-func (a *archiveWriter) finish() (*os.File, error) {
+func (a *archiveWriter) finish() (*durable.File, error) {
 	var err error
 	if a.compressor != nil {
 		err = a.compressor.Close()

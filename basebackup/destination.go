@@ -3,7 +3,6 @@ package basebackup
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/pgbraid/pgbraid/internal/durable"
@@ -113,7 +112,7 @@ func (b *backup) rename(from, to string) error {
 	from, to = filepath.Join(b.options.Directory, from), filepath.Join(b.options.Directory, to)
 	rename := durable.Rename
 	if b.options.NoSync {
-		rename = os.Rename
+		rename = durable.RenameOnly
 	}
 	if err := rename(from, to); err != nil {
 		return fmt.Errorf("giving a file its last name: %w", err)

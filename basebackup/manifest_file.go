@@ -18,13 +18,13 @@ const (
 type manifestFile struct {
 	path string
 	mode fs.FileMode
-	file *os.File
+	file *durable.File
 	out  *durable.Writer
 }
 
 func (m *manifestFile) write(p []byte) error {
 	if m.file == nil {
-		f, err := os.OpenFile(m.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, m.mode)
+		f, err := durable.OpenFile(m.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, m.mode)
 		if err != nil {
 			return err
 		}

@@ -40,7 +40,7 @@ func (d *plainDirectory) prepare() error {
 		if err != nil {
 			return err
 		}
-		if err := os.Symlink(wal.path, d.walDir); err != nil {
+		if err := durable.Symlink(wal.path, d.walDir); err != nil {
 			return err
 		}
 		d.walDir = wal.path
@@ -83,7 +83,7 @@ func (d *plainDirectory) inPlaceDirs() (dirs []string) {
 // mkdir makes a directory of the data directory's mode, whatever the mask of
 // this process.
 func (d *plainDirectory) mkdir(path string) error {
-	if err := os.Mkdir(path, d.server.DirMode); err != nil {
+	if err := durable.Mkdir(path, d.server.DirMode); err != nil {
 		return err
 	}
 	return os.Chmod(path, d.server.DirMode)

@@ -170,7 +170,7 @@ func (s *dirSink) makeDir(name string, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	if err := dir.Mkdir(base, 0o700); err != nil {
+	if err := durable.MkdirIn(dir, base, 0o700); err != nil {
 		return err
 	}
 	if mode != 0o700 {
@@ -194,7 +194,7 @@ func (s *dirSink) makeLink(name string) error {
 			if err != nil {
 				return err
 			}
-			return dir.Symlink(t.Path, base)
+			return durable.SymlinkIn(dir, t.Path, base)
 		}
 	}
 	// The tablespace was made after the backup began. Replaying the log makes
@@ -218,7 +218,7 @@ func (s *dirSink) createFile(name string, mode fs.FileMode) error {
 	}
 	// An existing file is a second member of the name: it is refused, and so
 	// is whatever a link leads to.
-	f, err := dir.OpenFile(base, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := durable.OpenFileIn(dir, base, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}

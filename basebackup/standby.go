@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pgbraid/pgbraid/internal/conninfo"
+	"github.com/pgbraid/pgbraid/internal/durable"
 )
 
 // standbyFile is a file that makes a backup one of a standby.
@@ -59,7 +60,7 @@ func (b *backup) standbySettings() string {
 }
 
 func writeConfig(root *os.Root, name, text string, how int, mode fs.FileMode, sync bool) error {
-	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|how, mode)
+	f, err := durable.OpenFileIn(root, name, os.O_WRONLY|os.O_CREATE|how, mode)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/pgbraid/pgbraid/internal/compress"
+	"github.com/pgbraid/pgbraid/internal/durable"
 	"github.com/pgbraid/pgbraid/logstream"
 	"github.com/pgbraid/pgbraid/tarx"
 )
@@ -49,8 +50,8 @@ func (d *tarDirectory) store() (logstream.Store, error) {
 }
 
 // create makes a file of the backup.
-func (d *tarDirectory) create(name string) (*os.File, error) {
-	return os.OpenFile(filepath.Join(d.options.Directory, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, d.server.FileMode)
+func (d *tarDirectory) create(name string) (*durable.File, error) {
+	return durable.OpenFile(filepath.Join(d.options.Directory, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, d.server.FileMode)
 }
 
 // place implements destination.
@@ -212,7 +213,7 @@ func (o *output) close() error {
 		o.archives.abandon()
 	}
 	if o.temporary != "" {
-		return os.RemoveAll(o.temporary)
+		return durable.RemoveAll(o.temporary)
 	}
 	return nil
 }

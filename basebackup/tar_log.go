@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/pgbraid/pgbraid/internal/durable"
 	"github.com/pgbraid/pgbraid/logstream"
 	"github.com/pgbraid/pgbraid/tarx"
 )
@@ -47,7 +48,7 @@ func newTarLog(archive *archiveWriter, staging string, server logstream.Server, 
 		mode:      server.FileMode,
 		histories: map[logstream.TimelineID]bool{},
 	}
-	return l, os.Mkdir(staging, 0o700)
+	return l, durable.Mkdir(staging, 0o700)
 }
 
 // OpenSegment implements logstream.Store.
@@ -97,7 +98,7 @@ func (l *tarLog) finish() error {
 		return err
 	}
 	// It is empty now.
-	return os.RemoveAll(l.staging)
+	return durable.RemoveAll(l.staging)
 }
 
 // close lets go of everything, whatever state the log is in.
@@ -153,5 +154,5 @@ func (s *tarLogSegment) pack(full bool) error {
 			return err
 		}
 	}
-	return os.Remove(path)
+	return durable.Remove(path)
 }

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/pgbraid/pgbraid/internal/durable"
 )
 
 // target is a directory that this run fills: the data directory, the WAL
@@ -75,7 +77,7 @@ func makeTarget(what, path string, mode fs.FileMode) (*target, error) {
 		missing = append(missing, dir)
 	}
 	for i := len(missing) - 1; i >= 0; i-- {
-		if err := os.Mkdir(missing[i], mode); err != nil {
+		if err := durable.Mkdir(missing[i], mode); err != nil {
 			t.remove()
 			return nil, fmt.Errorf("%s: %w", what, err)
 		}
@@ -89,9 +91,9 @@ func makeTarget(what, path string, mode fs.FileMode) (*target, error) {
 // and its parents where this run made them.
 func (t *target) remove() error {
 	if !t.existed {
-		err := os.RemoveAll(t.path)
+		err := durable.RemoveAll(t.path)
 		for i := len(t.made) - 1; i >= 0; i-- {
-			if e := os.Remove(t.made[i]); e != nil && !errors.Is(e, fs.ErrNotExist) {
+			if e := durable.Remove(t.made[i]); e != nil && !errors.Is(e, fs.ErrNotExist) {
 				break // somebody else put something there
 			}
 		}
@@ -99,7 +101,7 @@ func (t *target) remove() error {
 	}
 	entries, err := os.ReadDir(t.path)
 	for _, e := range entries {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(t.path, e.Name())))
+		err = errors.Join(err, durable.RemoveAll(filepath.Join(t.path, e.Name())))
 	}
 	return errors.Join(err, os.Chmod(t.path, t.mode))
 }

@@ -236,3 +236,38 @@ func TestSyncInTheStreamsOwnGoroutine(t *testing.T) {
 		t.Errorf("durable is %s after a failed sync", got)
 	}
 }
+
+// newDirCursor makes a cursor over a real directory.
+func newDirCursor(t testing.TB, size SegmentSize) *cursor {
+	t.Helper()
+	pos := Position{1, LSN(size)}
+	f := newFlusher(pos, func() {}, nil)
+	c := &cursor{store: NewDirStore(t.TempDir(), size, DirOptions{}), size: size, flush: f, pos: pos}
+	t.Cleanup(func() { _ = errors.Join(c.end(flushLeave), f.close()) })
+	return c
+}
+
+func TestWALGoesToASegmentWithoutAllocation(t *testing.T) {
+	c := newDirCursor(t, 64<<20)
+	data := make([]byte, 8<<10)
+	n := testing.AllocsPerRun(1000, func() {
+		if err := c.write(c.pos.LSN, data); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations a message", n)
+	}
+}
+
+func BenchmarkSegments(b *testing.B) {
+	c := newDirCursor(b, 16<<20)
+	data := make([]byte, 128<<10)
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := c.write(c.pos.LSN, data); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/pgbraid/pgbraid/internal/compress"
+	"github.com/pgbraid/pgbraid/internal/durable"
 )
 
 // A compressed archive: the segment that is being received is a plain .partial
@@ -30,7 +31,7 @@ func (s *dirSegment) pack() (err error) {
 	d := s.store
 	d.packing <- struct{}{}
 	defer func() { <-d.packing }()
-	f, err := os.OpenFile(s.packedPath()+temporarySuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, d.options.Mode)
+	f, err := durable.OpenFile(s.packedPath()+temporarySuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, d.options.Mode)
 	if err != nil {
 		return err
 	}
@@ -60,7 +61,7 @@ func (s *dirSegment) sealPacked() error {
 	s.packed = nil
 	last := s.packedPath()
 	if err != nil {
-		_ = os.Remove(last + temporarySuffix)
+		_ = durable.Remove(last + temporarySuffix)
 		return errors.Join(err, s.file.Close())
 	}
 	if err := errors.Join(s.store.rename(last+temporarySuffix, last), s.file.Close()); err != nil {
@@ -75,6 +76,6 @@ func (s *dirSegment) sealPacked() error {
 // removed does no harm: complete ones come first everywhere.
 func (d *DirStore) dropPartials(name string) {
 	for _, m := range []compress.Method{compress.None, compress.Gzip, compress.LZ4, compress.Zstd} {
-		_ = os.Remove(filepath.Join(d.dir, name+m.Suffix()+PartialSuffix))
+		_ = durable.Remove(filepath.Join(d.dir, name+m.Suffix()+PartialSuffix))
 	}
 }

@@ -47,7 +47,7 @@ type DirStore struct {
 
 	// next will bring a file that is ready to become the next segment, or
 	// nil; it is nil itself where none is being made.
-	next chan *os.File
+	next chan *durable.File
 }
 
 // NewDirStore makes a DirStore for segments of the given size.
@@ -70,7 +70,7 @@ func NewDirStore(dir string, size SegmentSize, o DirOptions) *DirStore {
 func (d *DirStore) OpenSegment(t TimelineID, n SegmentNumber) (Segment, error) {
 	name := d.size.FileName(t, n)
 	path := filepath.Join(d.dir, name+PartialSuffix)
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := durable.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		f, err = d.newSegment(path)
 	}
@@ -86,7 +86,7 @@ func (d *DirStore) OpenSegment(t TimelineID, n SegmentNumber) (Segment, error) {
 }
 
 // newSegment makes the file of a segment, or takes the one that was made ready.
-func (d *DirStore) newSegment(path string) (*os.File, error) {
+func (d *DirStore) newSegment(path string) (*durable.File, error) {
 	if d.next != nil {
 		f := <-d.next
 		d.next = nil
@@ -97,7 +97,7 @@ func (d *DirStore) newSegment(path string) (*os.File, error) {
 			_ = f.Close() // it has no name
 		}
 	}
-	return os.OpenFile(path, os.O_RDWR|os.O_CREATE, d.options.Mode)
+	return durable.OpenFile(path, os.O_RDWR|os.O_CREATE, d.options.Mode)
 }
 
 // prepareNext begins to make the next segment, without a name, where that takes
@@ -106,7 +106,7 @@ func (d *DirStore) prepareNext() {
 	if !d.options.ZeroFill || d.next != nil {
 		return
 	}
-	next := make(chan *os.File, 1)
+	next := make(chan *durable.File, 1)
 	d.next = next
 	go func() {
 		f, err := durable.Unnamed(d.dir, d.options.Mode)
@@ -127,7 +127,7 @@ func (d *DirStore) prepareNext() {
 }
 
 // giveRoom gives a file that is not as long as a segment its room on the disk.
-func (d *DirStore) giveRoom(f *os.File) error {
+func (d *DirStore) giveRoom(f *durable.File) error {
 	info, err := f.Stat()
 	if err != nil || info.Size() == int64(d.size) {
 		return err
@@ -163,13 +163,17 @@ func (d *DirStore) markArchived(name string) error {
 	if !d.options.DataDirectory {
 		return nil
 	}
-	return os.WriteFile(filepath.Join(d.dir, "archive_status", name+".done"), nil, d.options.Mode)
+	f, err := durable.OpenFile(filepath.Join(d.dir, "archive_status", name+".done"), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, d.options.Mode)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 type dirSegment struct {
 	store  *DirStore
 	name   string
-	file   *os.File
+	file   *durable.File
 	packed chan error // gets the result of compressing; nil: it is not compressed
 	// fresh says that name and length may not be durable yet.
 	fresh bool
@@ -228,7 +232,7 @@ func (s *dirSegment) Leave() error {
 func (s *dirSegment) close() error {
 	var err error
 	if s.packed != nil {
-		err = errors.Join(<-s.packed, os.Remove(s.packedPath()+temporarySuffix))
+		err = errors.Join(<-s.packed, durable.Remove(s.packedPath()+temporarySuffix))
 		s.packed = nil
 	}
 	return errors.Join(err, s.Sync(), s.file.Close())
@@ -245,7 +249,7 @@ func (s *dirSegment) rename() error {
 
 func (d *DirStore) rename(from, to string) error {
 	if d.options.NoSync {
-		return os.Rename(from, to)
+		return durable.RenameOnly(from, to)
 	}
 	return durable.Rename(from, to)
 }

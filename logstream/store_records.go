@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/pgbraid/pgbraid/internal/compress"
+	"github.com/pgbraid/pgbraid/internal/durable"
 	"github.com/pgbraid/pgbraid/internal/walread"
 )
 
@@ -80,8 +81,8 @@ func (d *DirStore) RecordsEnd(t TimelineID, from LSN) (LSN, error) {
 func (d *DirStore) Import(t TimelineID, n SegmentNumber, system uint64, fetch func(name, path string) (bool, error)) (found bool, err error) {
 	name := d.size.FileName(t, n)
 	path := filepath.Join(d.dir, name+".import"+temporarySuffix)
-	_ = os.Remove(path) // of a run that was killed
-	defer func() { _ = os.Remove(path) }()
+	_ = durable.Remove(path) // of a run that was killed
+	defer func() { _ = durable.Remove(path) }()
 	if found, err := fetch(name, path); !found || err != nil {
 		return false, err
 	}
@@ -89,7 +90,7 @@ func (d *DirStore) Import(t TimelineID, n SegmentNumber, system uint64, fetch fu
 		return false, fmt.Errorf("segment %s from the archive: %w", name, err)
 	}
 	s := &dirSegment{store: d, name: name}
-	if s.file, err = os.OpenFile(path, os.O_RDWR, 0); err != nil {
+	if s.file, err = durable.OpenFile(path, os.O_RDWR, 0); err != nil {
 		return false, err
 	}
 	if err := errors.Join(s.file.Chmod(d.options.Mode), s.Sync()); err != nil {

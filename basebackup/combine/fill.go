@@ -42,7 +42,7 @@ func (r *run) write(ctx context.Context) error {
 		}
 	}
 	for _, t := range r.tree.tablespaces {
-		if err := os.Symlink(t.path, r.output(t.link())); err != nil {
+		if err := durable.Symlink(t.path, r.output(t.link())); err != nil {
 			return err
 		}
 	}
@@ -65,7 +65,7 @@ func (r *run) makeDir(d *directory) error {
 			return nil
 		}
 	}
-	if err := os.Mkdir(d.output, r.modes.dir); err != nil {
+	if err := durable.Mkdir(d.output, r.modes.dir); err != nil {
 		return err
 	}
 	if r.modes.dir == 0o700 {
@@ -75,8 +75,8 @@ func (r *run) makeDir(d *directory) error {
 }
 
 // create makes a file of the result. One that is there already is an error.
-func (r *run) create(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, r.modes.file)
+func (r *run) create(path string) (*durable.File, error) {
+	f, err := durable.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, r.modes.file)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +90,7 @@ func (r *run) create(path string) (*os.File, error) {
 }
 
 // take hands a finished file to the syncer.
-func (r *run) take(f *os.File) error { return r.syncer.Take(f) }
+func (r *run) take(f *durable.File) error { return r.syncer.Take(f) }
 
 func (r *run) writeLabel() error {
 	text := r.chain.last().label.full()
@@ -196,7 +196,7 @@ func (r *run) finish(ctx context.Context) error {
 
 func (r *run) rename(from, to string) error {
 	if r.options.NoSync {
-		return os.Rename(r.output(from), r.output(to))
+		return durable.RenameOnly(r.output(from), r.output(to))
 	}
 	return durable.Rename(r.output(from), r.output(to))
 }

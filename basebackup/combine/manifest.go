@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pgbraid/pgbraid/basebackup/manifest"
+	"github.com/pgbraid/pgbraid/internal/durable"
 )
 
 const (
@@ -78,7 +79,7 @@ type entry struct {
 // writeManifest writes the result's manifest, under its temporary name.
 func (r *run) writeManifest() error {
 	name := r.output(manifestPartial)
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, r.modes.file)
+	f, err := durable.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, r.modes.file)
 	if err != nil {
 		return err
 	}
@@ -89,7 +90,7 @@ func (r *run) writeManifest() error {
 	return r.take(f)
 }
 
-func (r *run) writeEntries(f *os.File) error {
+func (r *run) writeEntries(f *durable.File) error {
 	last := r.chain.last()
 	w, err := manifest.NewWriter(f, manifest.WriterOptions{
 		Version:          last.manifest.summary.Version,

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/pgbraid/pgbraid/internal/durable"
 )
 
 // target is a directory that this run fills: the data directory or a
@@ -156,7 +158,7 @@ func makeTarget(path string, mode fs.FileMode) (*target, error) {
 		missing = append(missing, dir)
 	}
 	for i := len(missing) - 1; i >= 0; i-- {
-		if err := os.Mkdir(missing[i], mode); err != nil {
+		if err := durable.Mkdir(missing[i], mode); err != nil {
 			return t, err
 		}
 		t.made = append(t.made, missing[i])
@@ -170,7 +172,7 @@ func makeTarget(path string, mode fs.FileMode) (*target, error) {
 func (r *run) removeOutputs() (err error) {
 	if len(r.targets) > 0 {
 		for _, name := range []string{manifestFile, controlFile} {
-			if e := os.Remove(r.output(name)); !errors.Is(e, fs.ErrNotExist) {
+			if e := durable.Remove(r.output(name)); !errors.Is(e, fs.ErrNotExist) {
 				err = errors.Join(err, e)
 			}
 		}
@@ -188,18 +190,18 @@ func (t *target) remove() error {
 		if len(t.made) == 0 || t.made[len(t.made)-1] != t.path {
 			return t.removeParents(nil)
 		}
-		return t.removeParents(os.RemoveAll(t.path))
+		return t.removeParents(durable.RemoveAll(t.path))
 	}
 	entries, err := os.ReadDir(t.path)
 	for _, e := range entries {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(t.path, e.Name())))
+		err = errors.Join(err, durable.RemoveAll(filepath.Join(t.path, e.Name())))
 	}
 	return errors.Join(err, os.Chmod(t.path, t.mode))
 }
 
 func (t *target) removeParents(err error) error {
 	for i := len(t.made) - 1; i >= 0; i-- {
-		if e := os.Remove(t.made[i]); e != nil && !errors.Is(e, fs.ErrNotExist) {
+		if e := durable.Remove(t.made[i]); e != nil && !errors.Is(e, fs.ErrNotExist) {
 			break // somebody else put something there
 		}
 	}

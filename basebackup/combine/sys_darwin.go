@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 
+	"github.com/pgbraid/pgbraid/internal/durable"
 	"golang.org/x/sys/unix"
 )
 
@@ -13,9 +14,11 @@ const (
 )
 
 // cloneFile makes a file that shares the blocks of another one.
-func cloneFile(path string, from *os.File, _ func(string) (*os.File, error)) error {
+func cloneFile(path string, from *os.File, _ func(string) (*durable.File, error)) error {
 	return unix.Clonefile(from.Name(), path, unix.CLONE_NOFOLLOW)
 }
 
 // copyFileRange is not to be had on this system.
-func copyFileRange(_, _ *os.File, _, _ int64) (int64, error) { return 0, errors.ErrUnsupported }
+func copyFileRange(_ *durable.File, _ *os.File, _, _ int64) (int64, error) {
+	return 0, errors.ErrUnsupported
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 
+	"github.com/pgbraid/pgbraid/internal/durable"
 	"golang.org/x/sys/unix"
 )
 
@@ -13,7 +14,7 @@ const (
 )
 
 // cloneFile makes a file that shares the blocks of another one.
-func cloneFile(path string, from *os.File, create func(path string) (*os.File, error)) error {
+func cloneFile(path string, from *os.File, create func(path string) (*durable.File, error)) error {
 	f, err := create(path)
 	if err != nil {
 		return err
@@ -24,7 +25,7 @@ func cloneFile(path string, from *os.File, create func(path string) (*os.File, e
 
 // copyFileRange has the kernel copy bytes that begin at an offset to where
 // another file is. It may copy fewer than asked for.
-func copyFileRange(to, from *os.File, at, length int64) (int64, error) {
+func copyFileRange(to *durable.File, from *os.File, at, length int64) (int64, error) {
 	for {
 		n, err := unix.CopyFileRange(int(from.Fd()), &at, int(to.Fd()), nil, int(length), 0)
 		if !errors.Is(err, unix.EINTR) {

@@ -5,6 +5,8 @@ package combine
 import (
 	"errors"
 	"os"
+
+	"github.com/pgbraid/pgbraid/internal/durable"
 )
 
 const (
@@ -13,7 +15,11 @@ const (
 )
 
 // cloneFile is not to be had on this system.
-func cloneFile(string, *os.File, func(string) (*os.File, error)) error { return errors.ErrUnsupported }
+func cloneFile(string, *os.File, func(string) (*durable.File, error)) error {
+	return errors.ErrUnsupported
+}
 
 // copyFileRange is not to be had on this system.
-func copyFileRange(_, _ *os.File, _, _ int64) (int64, error) { return 0, errors.ErrUnsupported }
+func copyFileRange(_ *durable.File, _ *os.File, _, _ int64) (int64, error) {
+	return 0, errors.ErrUnsupported
+}

@@ -71,7 +71,7 @@ func (w *worker) copy(ctx context.Context, f *file, s *source) error {
 	if err != nil {
 		return err
 	}
-	var out *os.File
+	var out *durable.File
 	switch w.options.Method {
 	case Copy:
 		out, err = w.copyBytes(ctx, f, s, sums)
@@ -95,7 +95,7 @@ func (w *worker) copy(ctx context.Context, f *file, s *source) error {
 }
 
 // discard closes a file that is going to be removed.
-func discard(f *os.File, err error) error {
+func discard(f *durable.File, err error) error {
 	if f != nil {
 		_ = f.Close()
 	}
@@ -103,7 +103,7 @@ func discard(f *os.File, err error) error {
 }
 
 // finishFile notes what the manifest says of a file, and hands it on.
-func (w *worker) finishFile(f *file, out *os.File, sum []byte) error {
+func (w *worker) finishFile(f *file, out *durable.File, sum []byte) error {
 	info, err := out.Stat()
 	if err != nil {
 		return discard(out, err)
@@ -113,7 +113,7 @@ func (w *worker) finishFile(f *file, out *os.File, sum []byte) error {
 }
 
 // copyBytes reads a file to its end and writes what it read.
-func (w *worker) copyBytes(ctx context.Context, f *file, s *source, sums *sums) (*os.File, error) {
+func (w *worker) copyBytes(ctx context.Context, f *file, s *source, sums *sums) (*durable.File, error) {
 	out, err := w.create(w.path(f))
 	if err != nil {
 		return nil, err
@@ -160,7 +160,7 @@ func (w *worker) readAll(ctx context.Context, s *source, sums *sums) error {
 	return nil
 }
 
-func (w *worker) copyRanges(ctx context.Context, f *file, s *source) (*os.File, error) {
+func (w *worker) copyRanges(ctx context.Context, f *file, s *source) (*durable.File, error) {
 	out, err := w.create(w.path(f))
 	if err != nil {
 		return nil, err
@@ -169,7 +169,7 @@ func (w *worker) copyRanges(ctx context.Context, f *file, s *source) (*os.File, 
 }
 
 // copyRange has the kernel copy to where out is.
-func (w *worker) copyRange(ctx context.Context, out *os.File, s *source, at, length int64) error {
+func (w *worker) copyRange(ctx context.Context, out *durable.File, s *source, at, length int64) error {
 	for length > 0 {
 		if err := context.Cause(ctx); err != nil {
 			return err
@@ -187,22 +187,22 @@ func (w *worker) copyRange(ctx context.Context, out *os.File, s *source, at, len
 	return nil
 }
 
-func (w *worker) clone(f *file, s *source) (*os.File, error) {
+func (w *worker) clone(f *file, s *source) (*durable.File, error) {
 	path := w.path(f)
 	if err := cloneFile(path, s.file, w.create); err != nil {
 		return nil, fmt.Errorf("error while cloning file \"%s\" to \"%s\": %w", s.path, path, err)
 	}
 	w.done.Add(s.size)
-	return os.Open(path)
+	return durable.OpenFile(path, os.O_RDONLY, 0)
 }
 
-func (w *worker) link(f *file, s *source) (*os.File, error) {
+func (w *worker) link(f *file, s *source) (*durable.File, error) {
 	path := w.path(f)
 	if err := os.Link(s.path, path); err != nil {
 		return nil, fmt.Errorf("error while linking file from \"%s\" to \"%s\": %w", s.path, path, errors.Unwrap(err))
 	}
 	w.done.Add(s.size)
-	return os.Open(path)
+	return durable.OpenFile(path, os.O_RDONLY, 0)
 }
 
 // rebuild puts a file together from its stretches. Blocks are gathered, from
@@ -262,7 +262,7 @@ func (p *plan) read(number int32, b []byte, at int64) error {
 	return nil
 }
 
-func (w *worker) rebuildRanges(ctx context.Context, out *os.File, p *plan, sums *sums) error {
+func (w *worker) rebuildRanges(ctx context.Context, out *durable.File, p *plan, sums *sums) error {
 	for _, s := range p.stretches {
 		length := s.blocks * w.planner.geometry.blockSize
 		if s.source != fromNowhere {

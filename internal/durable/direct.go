@@ -2,7 +2,6 @@ package durable
 
 import (
 	"errors"
-	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -27,8 +26,8 @@ const (
 // directWriter writes the whole blocks of one file after another past the page
 // cache. Where that cannot be done it writes them as any other.
 type directWriter struct {
-	file     *os.File // nil: the present file is not written directly
-	room     int64    // bytes of the file that have room on the disk; -1: none is made any more
+	file     *File // nil: the present file is not written directly
+	room     int64 // bytes of the file that have room on the disk; -1: none is made any more
 	at       int64
 	free     chan []byte
 	underWay sync.WaitGroup
@@ -57,7 +56,7 @@ func alignedBuffer() []byte {
 }
 
 // begin tells whether the block at offset at is to be written by put.
-func (d *directWriter) begin(f *os.File, at, size int64) bool {
+func (d *directWriter) begin(f *File, at, size int64) bool {
 	if d.file == f {
 		return true
 	}
@@ -103,7 +102,7 @@ func (d *directWriter) put(block []byte) ([]byte, error) {
 	return <-d.free, d.failed()
 }
 
-func (d *directWriter) write(f *os.File, block []byte, at int64) error {
+func (d *directWriter) write(f *File, block []byte, at int64) error {
 	n, err := f.WriteAt(block, at)
 	if errors.Is(err, syscall.EINVAL) {
 		// It took the flag and cannot do it all the same.

@@ -11,7 +11,7 @@ import (
 )
 
 // allocated is how many bytes of disk a file has.
-func allocated(t *testing.T, f *os.File) int64 {
+func allocated(t *testing.T, f *File) int64 {
 	t.Helper()
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
@@ -39,7 +39,7 @@ func smallDisk(t *testing.T) string {
 func TestFullDiskIsReportedAndHarmsNoFileThatWasThere(t *testing.T) {
 	dir := smallDisk(t)
 	if dir == "" {
-		f, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		f, err := OpenFile("/dev/full", os.O_WRONLY, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,7 +63,7 @@ func TestFullDiskIsReportedAndHarmsNoFileThatWasThere(t *testing.T) {
 		t.Errorf("content %q, want the old one", got)
 	}
 
-	segment, err := os.Create(filepath.Join(dir, "segment"))
+	segment, err := OpenFile(filepath.Join(dir, "segment"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,9 @@ import (
 
 // SyncDir makes the names in a directory durable.
 func SyncDir(dir string) error {
+	if err := refused(Change{Op: OpSyncDir, Path: dir}); err != nil {
+		return err
+	}
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
@@ -29,7 +32,7 @@ func SyncDir(dir string) error {
 // Rename gives a file its last name and makes that durable. The file's data
 // must have been fsynced before.
 func Rename(from, to string) error {
-	if err := os.Rename(from, to); err != nil {
+	if err := RenameOnly(from, to); err != nil {
 		return err
 	}
 	return SyncDir(filepath.Dir(to))
@@ -40,13 +43,13 @@ func Rename(from, to string) error {
 // With sync it is durable when WriteFile returns.
 func WriteFile(path string, content []byte, mode fs.FileMode, sync bool) (err error) {
 	temporary := path + ".tmp"
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	f, err := OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			_ = os.Remove(temporary)
+			_ = Remove(temporary)
 		}
 	}()
 	_, err = f.Write(content)
@@ -57,13 +60,13 @@ func WriteFile(path string, content []byte, mode fs.FileMode, sync bool) (err er
 		return err
 	}
 	if !sync {
-		return os.Rename(temporary, path)
+		return RenameOnly(temporary, path)
 	}
 	return Rename(temporary, path)
 }
 
 // ZeroFill makes a file size bytes long by writing zeros behind what it has.
-func ZeroFill(f *os.File, size int64) error {
+func ZeroFill(f *File, size int64) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err

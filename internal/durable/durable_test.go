@@ -163,9 +163,9 @@ func TestZeroFillWritesBehindWhatIsThere(t *testing.T) {
 	}
 }
 
-func create(t testing.TB, name string) *os.File {
+func create(t testing.TB, name string) *File {
 	t.Helper()
-	f, err := os.Create(filepath.Join(t.TempDir(), name))
+	f, err := OpenFile(filepath.Join(t.TempDir(), name), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,15 +1,12 @@
 package durable
 
-import (
-	"os"
-	"sync"
-)
+import "sync"
 
 // Syncer fsyncs and closes finished files beside whoever writes them. Several
 // fsyncs at a time let the file system join them in one journal commit, which
 // is what a cluster of many small files needs.
 type Syncer struct {
-	files   chan *os.File
+	files   chan *File
 	skip    bool
 	workers sync.WaitGroup
 
@@ -24,7 +21,7 @@ const syncWorkers = 16
 // NewSyncer starts a Syncer. With skip nothing is fsynced, only closed. Wait
 // must be called in the end, also after a failure.
 func NewSyncer(skip bool) *Syncer {
-	s := &Syncer{files: make(chan *os.File, syncWorkers), skip: skip}
+	s := &Syncer{files: make(chan *File, syncWorkers), skip: skip}
 	if skip {
 		return s
 	}
@@ -41,7 +38,7 @@ func NewSyncer(skip bool) *Syncer {
 // Take makes the file durable and closes it, now or later. The file is the
 // Syncer's from here on. The error is the first that any file met: after one
 // nothing more should be written.
-func (s *Syncer) Take(f *os.File) error {
+func (s *Syncer) Take(f *File) error {
 	if s.skip {
 		s.record(f.Close())
 	} else {
@@ -65,7 +62,7 @@ func (s *Syncer) Wait() error {
 	return s.Err()
 }
 
-func (s *Syncer) finish(f *os.File) {
+func (s *Syncer) finish(f *File) {
 	// After a failed fsync the kernel may call the pages clean: a second try
 	// would lie. The backup fails instead.
 	s.record(f.Sync())

@@ -15,9 +15,9 @@ func TestSyncerClosesEveryFile(t *testing.T) {
 	for _, skip := range []bool{false, true} {
 		dir := t.TempDir()
 		s := NewSyncer(skip)
-		var files []*os.File
+		var files []*File
 		for i := range 5 * syncWorkers {
-			f, err := os.Create(filepath.Join(dir, fmt.Sprint(i)))
+			f, err := OpenFile(filepath.Join(dir, fmt.Sprint(i)), os.O_RDWR|os.O_CREATE, 0o600)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -63,7 +63,7 @@ func TestSyncerReturnsTheFirstErrorAndStillClosesTheRest(t *testing.T) {
 		if err := worse.Close(); err != nil {
 			t.Fatal(err)
 		}
-		for _, f := range []*os.File{worse, good} {
+		for _, f := range []*File{worse, good} {
 			if err := s.Take(f); err != first {
 				t.Errorf("skip %t: Take says %v, want the first error", skip, err)
 			}
@@ -88,7 +88,7 @@ func TestSyncerSyncsUnlessItIsToSkip(t *testing.T) {
 		}
 		defer func() { _ = r.Close() }()
 		s := NewSyncer(skip)
-		_ = s.Take(w)
+		_ = s.Take(&File{File: w})
 		if err := s.Wait(); (err == nil) != skip {
 			t.Errorf("skip %t: %v", skip, err)
 		}

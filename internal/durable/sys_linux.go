@@ -12,47 +12,56 @@ import (
 // Allocate reserves size bytes of disk for a new file, so that a full disk
 // shows here and not in the middle of a segment. The bytes read as zeros.
 // Where the file system cannot do that, the file is only given its length.
-func Allocate(f *os.File, size int64) error {
-	for {
-		err := unix.Fallocate(int(f.Fd()), 0, 0, size)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS):
-			return f.Truncate(size)
-		case err != nil:
-			return &os.PathError{Op: "fallocate", Path: f.Name(), Err: err}
-		}
-		return nil
+func Allocate(f *File, size int64) error {
+	if err := refused(Change{Op: OpResize, File: f, Path: f.path, Offset: size}); err != nil {
+		return err
 	}
+	err := retried(func() error { return unix.Fallocate(int(f.Fd()), 0, 0, size) })
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		return f.Truncate(size)
+	}
+	return pathError("fallocate", f, err)
 }
 
 // SyncData makes a file's bytes durable, and of its metadata what reading
 // them needs.
-func SyncData(f *os.File) error {
+func SyncData(f *File) error {
+	if err := refused(Change{Op: OpSync, File: f, Path: f.path}); err != nil {
+		return err
+	}
+	return pathError("fdatasync", f, retried(func() error { return unix.Fdatasync(int(f.Fd())) }))
+}
+
+// retried makes a system call again that a signal interrupted.
+func retried(call func() error) error {
 	for {
-		err := unix.Fdatasync(int(f.Fd()))
-		if errors.Is(err, unix.EINTR) {
-			continue
+		if err := call(); !errors.Is(err, unix.EINTR) {
+			return err
 		}
-		if err != nil {
-			return &os.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
-		}
+	}
+}
+
+func pathError(op string, f *File, err error) error {
+	if err == nil {
 		return nil
 	}
+	return &os.PathError{Op: op, Path: f.Name(), Err: err}
 }
 
 // Unnamed makes a file in a directory that has no name there until Link gives it
 // one, and is gone with the process before that. Some file systems cannot do
 // that.
-func Unnamed(dir string, mode fs.FileMode) (*os.File, error) {
-	return os.OpenFile(dir, os.O_RDWR|unix.O_TMPFILE, mode)
+func Unnamed(dir string, mode fs.FileMode) (*File, error) {
+	return OpenFile(dir, os.O_RDWR|unix.O_TMPFILE, mode)
 }
 
 // Link gives a file of Unnamed its name, which must not be taken. The name is
 // not durable before the directory is synced.
-func Link(f *os.File, path string) error {
+func Link(f *File, path string) error {
 	from := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
+	if err := refused(Change{Op: OpLink, File: f, Path: f.path, To: path}); err != nil {
+		return err
+	}
 	if err := unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW); err != nil {
 		return &os.LinkError{Op: "linkat", Old: from, New: path, Err: err}
 	}
@@ -62,7 +71,7 @@ func Link(f *os.File, path string) error {
 // startWriteBack asks the kernel to begin writing a range of the file to the
 // disk now, so that the fsync at its end finds little left to do. It is advice
 // only: what it cannot do, the fsync does.
-func startWriteBack(f *os.File, offset, length int64) {
+func startWriteBack(f *File, offset, length int64) {
 	_ = unix.SyncFileRange(int(f.Fd()), offset, length, unix.SYNC_FILE_RANGE_WRITE)
 }
 
@@ -71,6 +80,9 @@ const HasSyncFS = true
 
 // SyncFS makes the file system that holds path durable, all of it.
 func SyncFS(path string) error {
+	if err := refused(Change{Op: OpSyncFS, Path: path}); err != nil {
+		return err
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -88,7 +100,7 @@ const hasDirect = true
 
 // setDirect makes writes to f go past the page cache, or not, and tells whether
 // the file system can do that.
-func setDirect(f *os.File, on bool) bool {
+func setDirect(f *File, on bool) bool {
 	fd := f.Fd()
 	flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0)
 	if err != nil {

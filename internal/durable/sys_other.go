@@ -5,22 +5,21 @@ package durable
 import (
 	"errors"
 	"io/fs"
-	"os"
 )
 
 // Allocate gives a new file its length.
-func Allocate(f *os.File, size int64) error { return f.Truncate(size) }
+func Allocate(f *File, size int64) error { return f.Truncate(size) }
 
 // SyncData makes a file's bytes durable.
-func SyncData(f *os.File) error { return f.Sync() }
+func SyncData(f *File) error { return f.Sync() }
 
 // Unnamed is not to be had on this system.
-func Unnamed(string, fs.FileMode) (*os.File, error) { return nil, errors.ErrUnsupported }
+func Unnamed(string, fs.FileMode) (*File, error) { return nil, errors.ErrUnsupported }
 
 // Link is not to be had on this system.
-func Link(*os.File, string) error { return errors.ErrUnsupported }
+func Link(*File, string) error { return errors.ErrUnsupported }
 
-func startWriteBack(*os.File, int64, int64) {}
+func startWriteBack(*File, int64, int64) {}
 
 // HasSyncFS tells whether this system can sync a whole file system.
 const HasSyncFS = false
@@ -31,4 +30,4 @@ func SyncFS(string) error { return errors.ErrUnsupported }
 // hasDirect tells whether this system can write past the page cache.
 const hasDirect = false
 
-func setDirect(*os.File, bool) bool { return false }
+func setDirect(*File, bool) bool { return false }

@@ -1,7 +1,5 @@
 package durable
 
-import "os"
-
 const (
 	// gather is how many bytes are gathered before they are written. The server
 	// sends 32 KiB pieces; written as they come they cost three times the
@@ -19,7 +17,7 @@ const (
 // Writer gathers small pieces into large writes. One Writer serves one file
 // after another and keeps its buffers.
 type Writer struct {
-	file      *os.File
+	file      *File
 	size      int64 // of the file, where it is known; -1 elsewhere
 	buf       []byte
 	written   int64 // bytes of the file that were handed to the kernel
@@ -45,10 +43,10 @@ func NewDirectWriter() *Writer {
 }
 
 // Start begins a file at its first byte. The former one must be finished.
-func (w *Writer) Start(f *os.File) { w.StartSized(f, -1) }
+func (w *Writer) Start(f *File) { w.StartSized(f, -1) }
 
 // StartSized is Start for a file whose size in bytes is known.
-func (w *Writer) StartSized(f *os.File, size int64) {
+func (w *Writer) StartSized(f *File, size int64) {
 	w.file, w.size, w.buf, w.written, w.handedOn = f, size, w.buf[:0], 0, 0
 }
 
@@ -70,7 +68,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 
 // Finish hands over the file with everything written to it. It is not synced
 // and not closed, also when an error is returned with it.
-func (w *Writer) Finish() (*os.File, error) {
+func (w *Writer) Finish() (*File, error) {
 	err := w.end()
 	f := w.file
 	w.file = nil
@@ -79,7 +77,7 @@ func (w *Writer) Finish() (*os.File, error) {
 
 // Abandon hands over a file that is not finished, or nil if there is none.
 // Nothing writes to it any more.
-func (w *Writer) Abandon() *os.File {
+func (w *Writer) Abandon() *File {
 	if w.direct != nil {
 		_ = w.direct.wait() // what it met does not matter any more
 	}

@@ -151,7 +151,7 @@ func TestWriterReportsAFailedWrite(t *testing.T) {
 }
 
 func TestWriterDoesNotAllocate(t *testing.T) {
-	f, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	f, err := OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
