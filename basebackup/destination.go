@@ -70,10 +70,10 @@ func (b *backup) newSyncer() *durable.Syncer {
 
 // newWriter makes a writer of a sink's files.
 func (b *backup) newWriter() *durable.Writer {
-	if b.options.NoSync || b.options.NoDirectIO {
+	if b.options.NoDirectIO {
 		return durable.NewWriter(!b.options.NoSync)
 	}
-	return durable.NewDirectWriter()
+	return durable.NewDirectWriter(b.options.NoSync)
 }
 
 // syncDirs makes durable what the Syncer did not: the names in dirs, each

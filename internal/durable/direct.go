@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -18,6 +19,9 @@ const (
 	// known: blocks can only be written beside each other where the file need
 	// not grow for them.
 	reserve = 64 * gather
+	// patience is how long an impatient writer waits for the disk in any case;
+	// beyond that, half of the time.
+	patience = 200 * time.Millisecond
 	// alignment is what the address, the offset and the length of a direct
 	// write are multiples of, on any disk.
 	alignment = 4096
@@ -31,17 +35,21 @@ type directWriter struct {
 	at       int64
 	free     chan []byte
 	underWay sync.WaitGroup
-	unable   atomic.Bool // a file system turned out not to do what it said
+	unable   atomic.Bool // a file system turned out not to do what it said, or to be slow
+
+	impatient bool
+	since     time.Time     // of the first block
+	waited    time.Duration // for the disk, in all
 
 	mu  sync.Mutex
 	err error // the first of the present file
 }
 
-func newDirectWriter() *directWriter {
+func newDirectWriter(impatient bool) *directWriter {
 	if !hasDirect {
 		return nil
 	}
-	d := &directWriter{free: make(chan []byte, directBlocks)}
+	d := &directWriter{free: make(chan []byte, directBlocks), impatient: impatient}
 	for range directBlocks {
 		d.free <- alignedBuffer()
 	}
@@ -62,6 +70,9 @@ func (d *directWriter) begin(f *File, at, size int64) bool {
 	}
 	if d.unable.Load() || at != 0 || size >= 0 && size < directFrom || !setDirect(f, true) {
 		return false
+	}
+	if d.since.IsZero() {
+		d.since = time.Now()
 	}
 	d.file, d.at, d.room, d.err = f, 0, 0, nil
 	if size > 0 {
@@ -99,7 +110,23 @@ func (d *directWriter) put(block []byte) ([]byte, error) {
 		d.note(d.write(f, block, at))
 		d.free <- block[:0]
 	}()
-	return <-d.free, d.failed()
+	return d.take(), d.failed()
+}
+
+// take waits for an empty buffer. Whoever is impatient and waits for longer
+// than half of the time has the next files written through the page cache.
+func (d *directWriter) take() []byte {
+	select {
+	case block := <-d.free:
+		return block
+	default:
+	}
+	begun := time.Now()
+	block := <-d.free
+	if d.waited += time.Since(begun); d.impatient && d.waited > patience+time.Since(d.since)/2 {
+		d.unable.Store(true)
+	}
+	return block
 }
 
 func (d *directWriter) write(f *File, block []byte, at int64) error {

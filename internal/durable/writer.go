@@ -1,14 +1,14 @@
 package durable
 
 const (
-	// gather is how many bytes are gathered before they are written. The server
-	// sends 32 KiB pieces; written as they come they cost three times the
-	// system time.
+	// gather is how many bytes are gathered before they are written past the
+	// page cache, in bytes.
 	gather = 1 << 20
 	// cached is how many bytes go to the page cache in one write. For longer
-	// ones the kernel looks for long stretches of free memory, which can take
-	// several times as long as the copying.
-	cached = 256 << 10
+	// ones the kernel looks for long stretches of free memory, which a virtual
+	// machine may first have to get back from its host. More than one such
+	// piece is not gathered: while a long one is written, whoever sends waits.
+	cached = 16 << 10
 	// writeBack is after how many bytes the kernel is asked to begin writing
 	// them to the disk.
 	writeBack = 8 << 20
@@ -20,6 +20,7 @@ type Writer struct {
 	file      *File
 	size      int64 // of the file, where it is known; -1 elsewhere
 	buf       []byte
+	block     int   // bytes that are gathered in buf: gather or cached
 	written   int64 // bytes of the file that were handed to the kernel
 	handedOn  int64 // of these, how many the kernel was asked to write back
 	writeBack bool
@@ -35,10 +36,12 @@ func NewWriter(early bool) *Writer {
 // NewDirectWriter makes a Writer that keeps long files out of the page cache,
 // where system and file system allow it: what is written goes to the disk at
 // once, several blocks at a time beside whoever calls Write, and the fsync
-// afterwards has little left to do.
-func NewDirectWriter() *Writer {
-	w := NewWriter(true)
-	w.direct = newDirectWriter()
+// afterwards has little left to do. With impatient, for those who do not wait
+// for the disk in the end either, the page cache is used after all once the
+// disk turns out to be slower than what comes.
+func NewDirectWriter(impatient bool) *Writer {
+	w := NewWriter(!impatient)
+	w.direct = newDirectWriter(impatient)
 	return w
 }
 
@@ -48,16 +51,28 @@ func (w *Writer) Start(f *File) { w.StartSized(f, -1) }
 // StartSized is Start for a file whose size in bytes is known.
 func (w *Writer) StartSized(f *File, size int64) {
 	w.file, w.size, w.buf, w.written, w.handedOn = f, size, w.buf[:0], 0, 0
+	w.block = cached
+	if w.direct != nil && (size < 0 || size >= directFrom) {
+		w.block = gather
+	}
 }
 
 // Write takes p into the file. p is not kept.
 func (w *Writer) Write(p []byte) (int, error) {
 	taken := len(p)
 	for len(p) > 0 {
-		n := min(len(p), gather-len(w.buf))
+		if w.block == cached && len(w.buf) == 0 && len(p) >= cached {
+			n := len(p) &^ (cached - 1)
+			if err := w.put(p[:n]); err != nil {
+				return 0, err
+			}
+			p = p[n:]
+			continue
+		}
+		n := min(len(p), w.block-len(w.buf))
 		w.buf = append(w.buf, p[:n]...)
 		p = p[n:]
-		if len(w.buf) == gather {
+		if len(w.buf) == w.block {
 			if err := w.flush(); err != nil {
 				return 0, err
 			}
@@ -88,13 +103,23 @@ func (w *Writer) Abandon() *File {
 
 // flush writes a full buffer.
 func (w *Writer) flush() error {
-	if w.direct != nil && w.direct.begin(w.file, w.written, w.size) {
-		w.written += int64(len(w.buf))
-		var err error
-		w.buf, err = w.direct.put(w.buf)
-		return err
+	if w.block == gather {
+		if w.direct.begin(w.file, w.written, w.size) {
+			w.written += int64(len(w.buf))
+			var err error
+			w.buf, err = w.direct.put(w.buf)
+			return err
+		}
+		w.block = cached
 	}
-	return w.put()
+	return w.putBuffer()
+}
+
+// putBuffer writes the buffer through the page cache.
+func (w *Writer) putBuffer() error {
+	err := w.put(w.buf)
+	w.buf = w.buf[:0]
+	return err
 }
 
 // end writes what is in the buffer, and waits for what is under way.
@@ -107,12 +132,12 @@ func (w *Writer) end() error {
 	if len(w.buf) == 0 {
 		return nil
 	}
-	return w.put()
+	return w.putBuffer()
 }
 
-// put writes the buffer through the page cache.
-func (w *Writer) put() error {
-	for rest := w.buf; len(rest) > 0; {
+// put writes p through the page cache.
+func (w *Writer) put(p []byte) error {
+	for rest := p; len(rest) > 0; {
 		n, err := w.file.WriteAt(rest[:min(len(rest), cached)], w.written)
 		w.written += int64(n)
 		if err != nil {
@@ -120,7 +145,6 @@ func (w *Writer) put() error {
 		}
 		rest = rest[n:]
 	}
-	w.buf = w.buf[:0]
 	if w.writeBack && w.written-w.handedOn >= writeBack {
 		startWriteBack(w.file, w.handedOn, w.written-w.handedOn)
 		w.handedOn = w.written

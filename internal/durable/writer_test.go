@@ -24,7 +24,7 @@ func TestWriterGivesTheSameFileHoweverItIsCut(t *testing.T) {
 	t.Parallel()
 	const seed = 1
 	random := rand.New(rand.NewPCG(seed, 0))
-	for _, w := range []*Writer{NewWriter(false), NewWriter(true), NewDirectWriter()} {
+	for _, w := range []*Writer{NewWriter(false), NewWriter(true), NewDirectWriter(false)} {
 		for round := range 12 {
 			want := someBytes(random, random.IntN(11<<20))
 			f := create(t, "f")
@@ -102,15 +102,15 @@ func TestWriterGathers(t *testing.T) {
 			t.Errorf("file has %d bytes, want %d", got, want)
 		}
 	}
-	write(gather-1, 0)
-	write(1, gather)
-	write(2*gather+7, 3*gather)
-	write(gather-8, 3*gather)
-	write(2, 4*gather)
+	write(cached-1, 0)
+	write(1, cached)
+	write(2*cached+7, 3*cached)
+	write(cached-8, 3*cached)
+	write(2, 4*cached)
 	if _, err := w.Finish(); err != nil {
 		t.Fatal(err)
 	}
-	if got := size(); got != 4*gather+1 {
+	if got := size(); got != 4*cached+1 {
 		t.Errorf("file has %d bytes in the end", got)
 	}
 }
