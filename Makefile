@@ -92,17 +92,33 @@ test-tools: ## barman and repmgr themselves, on pgbraid in the place of PostgreS
 	$(GO) vet -tags tools ./internal/dropin/tools
 	$(GO) test -tags tools -count=1 -timeout 15m $(TESTFLAGS) ./internal/dropin/tools
 
+.PHONY: torture
+torture: ## break everything at random points; SEEDS=n points for each cell, FIRST=seed to begin with
+	scripts/postgres.sh 18
+	PGBRAID_TORTURE_SEEDS=$(or $(SEEDS),20) PGBRAID_TORTURE_FIRST=$(or $(FIRST),1) \
+		$(GO) test -count=1 -v -timeout 24h $(TESTFLAGS) -run TestMatrix ./internal/torture
+
+.PHONY: soak
+soak: ## an hour of a receiver, clones and handovers under load; SOAK=10m for another time
+	scripts/postgres.sh 18
+	PGBRAID_SOAK=$(or $(SOAK),1h) $(GO) test -count=1 -v -timeout 24h $(TESTFLAGS) -run TestSoak ./internal/torture
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (20s)
 	scripts/fuzz.sh $(FUZZTIME)
 
 .PHONY: check
-check: ## formatting, vet, staticcheck, other systems
+check: ## formatting, vet, staticcheck, other systems, licences
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt these"; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	GOOS=darwin $(GO) build ./...
 	GOOS=darwin $(GO) vet ./...
+	scripts/licences.sh | diff docs/licences.md -
+
+.PHONY: licences
+licences: ## list the licences of what is linked, in docs/licences.md
+	scripts/licences.sh > docs/licences.md
 
 .PHONY: vuln
 vuln: ## known vulnerabilities in what is linked (asks the Go vulnerability database)

@@ -16,10 +16,6 @@ type decompressor struct {
 	written bool // anything
 }
 
-// decompressPiece is how much of what a compressed stream holds is handed on
-// at once.
-const decompressPiece = 256 << 10
-
 // decompress starts a decompressor for one stream. Close or abort must follow.
 func decompress(m compress.Method, to io.Writer) *decompressor {
 	reader, writer := io.Pipe()
@@ -38,9 +34,8 @@ func copyDecompressed(m compress.Method, to io.Writer, from io.Reader) error {
 	if err != nil {
 		return err
 	}
-	// A writer of its own type: io.Copy must not take short cuts that hand on
-	// smaller pieces.
-	_, err = io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{z}, make([]byte, decompressPiece))
+	// The libraries' WriteTo, which io.Copy calls, hands on their own buffers.
+	_, err = io.Copy(struct{ io.Writer }{to}, z)
 	return errors.Join(err, z.Close())
 }
 

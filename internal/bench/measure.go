@@ -117,9 +117,10 @@ func (b *bench) measure(row *row) (m measured, err error) {
 		defer func() { err = errors.Join(err, runner.end()) }()
 	}
 	m = measured{Name: row.name, Title: row.title, Stock: row.stock, Rate: row.rate}
-	out := filepath.Join(b.work, "out")
-	for range b.pairs {
+	for n := range b.pairs {
 		for _, ours := range []bool{true, false} {
+			out := filepath.Join(b.work, fmt.Sprintf("out%d-%t", n, ours))
+			defer func() { err = errors.Join(err, os.RemoveAll(out)) }()
 			s, err := b.once(runner, ours, out)
 			if err != nil {
 				return m, err
@@ -145,7 +146,9 @@ func (b *bench) once(r *runner, ours bool, out string) (s sample, err error) {
 	if err := b.settle(); err != nil {
 		return s, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(out)) }()
+	if !r.keeps {
+		defer func() { err = errors.Join(err, os.RemoveAll(out)) }()
+	}
 	if s, err = r.once(ours, out); err != nil {
 		return s, err
 	}

@@ -161,12 +161,17 @@ func (s Spec) NewWriter(w io.Writer) (io.WriteCloser, error) {
 		return z, z.Apply(lz4.CompressionLevelOption(lz4Level(s.Level)), lz4.ChecksumOption(true),
 			lz4.BlockSizeOption(lz4.Block1Mb), lz4.ConcurrencyOption(s.workers()))
 	case Zstd:
-		options := []zstd.EOption{zstd.WithEncoderCRC(true), zstd.WithEncoderConcurrency(s.workers())}
+		options := []zstd.EOption{zstd.WithEncoderCRC(true)}
 		if s.Level != 0 {
 			options = append(options, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(s.Level)))
 		}
-		if s.Long {
-			options = append(options, zstd.WithWindowSize(longWindow))
+		switch {
+		case s.Long: // what repeats may be far apart: it has to stay one frame
+			options = append(options, zstd.WithWindowSize(longWindow), zstd.WithEncoderConcurrency(s.workers()))
+		case s.workers() > 1:
+			return newFrameWriter(w, s.workers(), options)
+		default:
+			options = append(options, zstd.WithEncoderConcurrency(1))
 		}
 		return zstd.NewWriter(w, options...)
 	}

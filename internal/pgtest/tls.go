@@ -25,6 +25,10 @@ type TLSFiles struct {
 	// the same authority, for the authentication method cert.
 	ClientCert, ClientKey string
 
+	// ExpiredCert and ExpiredKey are a certificate of the server's that is not
+	// valid any more, for the settings ssl_cert_file and ssl_key_file.
+	ExpiredCert, ExpiredKey string
+
 	serverCert, serverKey string
 }
 
@@ -32,11 +36,13 @@ type TLSFiles struct {
 func makeTLS(t testing.TB, dir string) TLSFiles {
 	t.Helper()
 	files := TLSFiles{
-		CA:         filepath.Join(dir, "ca.crt"),
-		ClientCert: filepath.Join(dir, "client.crt"),
-		ClientKey:  filepath.Join(dir, "client.key"),
-		serverCert: filepath.Join(dir, "server.crt"),
-		serverKey:  filepath.Join(dir, "server.key"),
+		CA:          filepath.Join(dir, "ca.crt"),
+		ClientCert:  filepath.Join(dir, "client.crt"),
+		ClientKey:   filepath.Join(dir, "client.key"),
+		ExpiredCert: filepath.Join(dir, "expired.crt"),
+		ExpiredKey:  filepath.Join(dir, "expired.key"),
+		serverCert:  filepath.Join(dir, "server.crt"),
+		serverKey:   filepath.Join(dir, "server.key"),
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -58,6 +64,8 @@ func makeTLS(t testing.TB, dir string) TLSFiles {
 		NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
+	expired := *server
+	expired.SerialNumber, expired.NotAfter = big.NewInt(4), now.Add(-time.Minute)
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +78,8 @@ func makeTLS(t testing.TB, dir string) TLSFiles {
 		writePEM(files.CA, "CERTIFICATE", caDER, 0o644),
 		writePair(files.serverCert, files.serverKey, server, ca, caKey),
 		writePair(files.ClientCert, files.ClientKey, client, ca, caKey),
-		serverAccount().give(files.serverKey))
+		writePair(files.ExpiredCert, files.ExpiredKey, &expired, ca, caKey),
+		serverAccount().give(files.serverKey), serverAccount().give(files.ExpiredKey))
 	if err != nil {
 		t.Fatal(err)
 	}
