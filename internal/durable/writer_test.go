@@ -3,9 +3,12 @@ package durable
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"testing"
+	"time"
 )
 
 // someBytes are n bytes that do not repeat within a piece.
@@ -191,6 +194,47 @@ func BenchmarkWriter(b *testing.B) {
 		}
 		if _, err := w.Write(piece); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// TestImpatientWriterLeavesASlowDisk has the disk be slower than what comes: a
+// writer that does not wait for it in the end uses the page cache then, and one
+// that does goes on.
+func TestImpatientWriterLeavesASlowDisk(t *testing.T) {
+	t.Parallel()
+	for _, impatient := range []bool{false, true} {
+		dir := t.TempDir()
+		t.Cleanup(Watch(dir, func(c Change) (int, error) {
+			if c.Op == OpWrite && len(c.Data) == gather { // past the page cache
+				time.Sleep(60 * time.Millisecond)
+			}
+			return len(c.Data), nil
+		}))
+		w := NewDirectWriter(impatient)
+		content := bytes.Repeat([]byte("content "), 12*gather/8)
+		for n := range 3 {
+			path := filepath.Join(dir, fmt.Sprint(n))
+			f, err := OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.StartSized(f, int64(len(content)))
+			if _, err := w.Write(content); err != nil {
+				t.Fatal(err)
+			}
+			if f, err = w.Finish(); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, content) {
+				t.Errorf("file %d: %d bytes, %v", n, len(got), err)
+			}
+		}
+		if w.direct != nil && !w.direct.since.IsZero() && w.direct.unable.Load() != impatient {
+			t.Errorf("impatient %t: waited %s, and gave up: %t", impatient, w.direct.waited, w.direct.unable.Load())
 		}
 	}
 }

@@ -33,7 +33,6 @@ func always(*operation) bool       { return true }
 func connected(o *operation) bool  { return o.connects }
 func resumes(o *operation) bool    { return o.connects && o.keeps }
 func copies(o *operation) bool     { return o.connects && !o.keeps }
-func streams(o *operation) bool    { return o.connects }
 func writesDisk(o *operation) bool { return o.writes }
 
 var connectionWords = []string{"connection", "terminat", "eof", "shut", "reset"}

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -147,7 +146,6 @@ type process struct {
 	said  bytes.Buffer
 	begun time.Time
 	ended chan struct{}
-	once  sync.Once
 	took  time.Duration
 	code  int // -1: a signal ended it
 }
