@@ -113,20 +113,24 @@ func (d *directWriter) put(block []byte) ([]byte, error) {
 	return d.take(), d.failed()
 }
 
-// take waits for an empty buffer. Whoever is impatient and waits for longer
-// than half of the time has the next files written through the page cache.
+// take waits for an empty buffer.
 func (d *directWriter) take() []byte {
 	select {
 	case block := <-d.free:
 		return block
 	default:
 	}
-	begun := time.Now()
-	block := <-d.free
+	defer d.waitedSince(time.Now())
+	return <-d.free
+}
+
+// waitedSince counts what was waited for the disk. Whoever is impatient and waits
+// for longer than half of the time has the next files written through the page
+// cache.
+func (d *directWriter) waitedSince(begun time.Time) {
 	if d.waited += time.Since(begun); d.impatient && d.waited > patience+time.Since(d.since)/2 {
 		d.unable.Store(true)
 	}
-	return block
 }
 
 func (d *directWriter) write(f *File, block []byte, at int64) error {
@@ -160,7 +164,9 @@ func (d *directWriter) failed() error {
 // wait returns when nothing is under way, with the first error of the present
 // file.
 func (d *directWriter) wait() error {
+	begun := time.Now()
 	d.underWay.Wait()
+	d.waitedSince(begun)
 	d.file = nil
 	return d.failed()
 }

@@ -207,12 +207,12 @@ func TestImpatientWriterLeavesASlowDisk(t *testing.T) {
 		dir := t.TempDir()
 		t.Cleanup(Watch(dir, func(c Change) (int, error) {
 			if c.Op == OpWrite && len(c.Data) == gather { // past the page cache
-				time.Sleep(60 * time.Millisecond)
+				time.Sleep(150 * time.Millisecond)
 			}
 			return len(c.Data), nil
 		}))
 		w := NewDirectWriter(impatient)
-		content := bytes.Repeat([]byte("content "), 12*gather/8)
+		content := bytes.Repeat([]byte("content "), 10*gather/8)
 		for n := range 3 {
 			path := filepath.Join(dir, fmt.Sprint(n))
 			f, err := OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
