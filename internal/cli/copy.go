@@ -31,6 +31,7 @@ type copyOptions struct {
 	SilenceLimit      *time.Duration `group:"general" placeholder:"TIME" help:"Take a connection for lost after so long without a word from the server (such as 30s; default 1m for the log, 5m for a copy; 0: never)."`
 	NoVerifyChecksums bool           `group:"general" help:"Do not let the server check the checksums of data pages."`
 	ManifestChecksums string         `group:"general" placeholder:"ALGORITHM" help:"NONE, CRC32C (default), SHA224, SHA256, SHA384 or SHA512."`
+	NoPassword        bool           `name:"no-password-in-conninfo" group:"general" help:"Leave the password out of the standby's settings: it has a passfile of its own."`
 	NoSync            bool           `short:"N" group:"general" help:"Do not wait for the disk. A crash of this machine may damage what was made unnoticed."`
 	NoDirectIO        bool           `name:"no-direct-io" group:"general" help:"Write through the page cache: slower, but what was made is read from memory soon after."`
 	NoClean           bool           `short:"n" group:"general" help:"Leave what was made after a failure."`
@@ -64,7 +65,11 @@ func (c *copyOptions) run(ctx context.Context, to *streams, o *basebackup.Option
 
 	var result *basebackup.Result
 	err = WithPassword(ctx, info, func(config *pgconn.Config) (err error) {
-		o.PrimaryConnInfo = info.PrimaryConnInfo(conninfo.WithDBName())
+		text := []conninfo.Option{conninfo.WithDBName()}
+		if c.NoPassword {
+			text = append(text, conninfo.WithoutPassword())
+		}
+		o.PrimaryConnInfo = info.PrimaryConnInfo(text...)
 		result, err = basebackup.Run(ctx, config, *o)
 		return err
 	})
