@@ -38,8 +38,8 @@ type feedback struct {
 
 	sending sync.Mutex    // from reading the position until it is sent
 	now     chan struct{} // send one as soon as possible
-	// busySince is when the stream's goroutine went into the store, in
-	// nanoseconds since 1970, 0 while it is not there.
+	// busySince is when the stream's goroutine went into the store, as
+	// replconn.Monotonic has it, 0 while it is not there.
 	busySince atomic.Int64
 	// owed is the LSN that the server waits to be told durable, 0 for none.
 	owed atomic.Uint64
@@ -81,7 +81,7 @@ func (f *feedback) run(ctx context.Context) {
 				return
 			}
 			ask = f.silence > 0 && silent >= f.silence/2
-			if !due && !ask && !f.stalled(at, tick) {
+			if !due && !ask && !f.stalled(tick) {
 				continue
 			}
 		}
@@ -92,9 +92,9 @@ func (f *feedback) run(ctx context.Context) {
 	}
 }
 
-func (f *feedback) stalled(at time.Time, tick time.Duration) bool {
+func (f *feedback) stalled(tick time.Duration) bool {
 	since := f.busySince.Load()
-	return since != 0 && at.UnixNano()-since >= int64(tick/2)
+	return since != 0 && replconn.Monotonic()-since >= int64(tick/2)
 }
 
 // isSilent is how long the server has been silent while it was listened to.

@@ -247,7 +247,7 @@ func TestStalledStoreDoesNotSilenceTheReports(t *testing.T) {
 				r.mu.Lock()
 				r.got = nil
 				r.mu.Unlock()
-				r.busySince.Store(time.Now().UnixNano())
+				r.busySince.Store(replconn.Monotonic())
 				r.wait(10 * time.Minute)
 				r.mu.Lock()
 				last := begin
@@ -275,7 +275,7 @@ func TestShortWritesToTheStoreAreNoStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := report(t, &feedback{timeout: time.Minute})
 		for range 600 {
-			r.busySince.Store(time.Now().UnixNano())
+			r.busySince.Store(replconn.Monotonic())
 			r.wait(time.Second)
 		}
 		r.want("ten minutes of writes")

@@ -266,7 +266,7 @@ func (s *session) syncNow() error {
 // busy tells the feedback that the store has this goroutine until the function
 // returned is called.
 func (s *session) busy() (done func()) {
-	s.feedback.busySince.Store(time.Now().UnixNano())
+	s.feedback.busySince.Store(replconn.Monotonic())
 	return func() { s.feedback.busySince.Store(0) }
 }
 

@@ -206,7 +206,7 @@ func (c *Conn) SilentFor() time.Duration {
 	if since == 0 {
 		return 0
 	}
-	return time.Duration(time.Now().UnixNano() - since)
+	return time.Duration(Monotonic() - since)
 }
 
 // Break ends every read and write, now and later, with err. It may be called

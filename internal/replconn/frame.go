@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
-	"time"
 )
 
 // Every message of the server is a frame:
@@ -36,7 +35,7 @@ type frameReader struct {
 	buf        []byte
 	start, end int   // what was read and not handed on is buf[start:end]
 	offset     int64 // bytes handed on since the beginning
-	// waiting is since when a read waits for bytes, in nanoseconds since 1970;
+	// waiting is since when a read waits for bytes, as Monotonic has it;
 	// 0 while none does.
 	waiting atomic.Int64
 }
@@ -101,7 +100,7 @@ func (f *frameReader) fill(n int) error {
 		}
 	}
 	for f.end-f.start < n {
-		f.waiting.Store(time.Now().UnixNano())
+		f.waiting.Store(Monotonic())
 		got, err := f.src.Read(f.buf[f.end:])
 		f.waiting.Store(0)
 		f.end += got
