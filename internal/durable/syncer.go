@@ -56,19 +56,18 @@ func NewSyncer(skip bool) *Syncer {
 }
 
 // Take makes the file durable and closes it, now or later. The file is the
-// Syncer's from here on. Several goroutines may call it. The error is the first that any file met: after one
-// nothing more should be written.
+// Syncer's from here on. The error is the first that any file met: after one
+// nothing more should be written. Several goroutines may call it.
 func (s *Syncer) Take(f *File) error {
-	info, err := f.Stat()
-	switch {
-	case s.skip:
+	if s.skip {
 		s.record(f.Close())
-	case err != nil || info.Size() > small:
-		s.files <- f // its fsync tells what is wrong with it
-	default:
-		if batch := s.gather(f); batch != nil {
-			s.batches <- batch
-		}
+		return s.Err()
+	}
+	// Where it cannot be told its fsync says what is wrong.
+	if info, err := f.Stat(); err != nil || info.Size() > small {
+		s.files <- f
+	} else if batch := s.gather(f); batch != nil {
+		s.batches <- batch
 	}
 	return s.Err()
 }

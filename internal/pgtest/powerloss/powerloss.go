@@ -28,12 +28,14 @@ type Log struct {
 
 	mu      sync.Mutex
 	changes []durable.Change
+	disk    *state         // as far as it was last played back
+	synced  map[int][]byte // what an fsync made durable, by its number: the same bytes each time
 }
 
 // Record begins a log of what is done below a directory that is empty, or not
 // there. It ends with the test.
 func Record(t testing.TB, dir string) *Log {
-	l := &Log{dir: dir}
+	l := &Log{dir: dir, synced: map[int][]byte{}}
 	stop := durable.Watch(dir, func(c durable.Change) (int, error) {
 		c.Data = slices.Clone(c.Data)
 		c.Path = filepath.Clean(c.Path)
@@ -70,8 +72,9 @@ func (l *Log) First(is func(name string) bool) int {
 }
 
 // Tree is what is on a disk: contents by path below the directory, with a slash
-// behind those of directories, which have none.
-type Tree map[string]string
+// behind those of directories, which have none. They must not be changed: trees
+// share them.
+type Tree map[string][]byte
 
 // Survivor tells whether a change that was not made durable is there after all.
 type Survivor func() bool
@@ -86,17 +89,18 @@ func All() bool { return true }
 func Some(r *rand.Rand) Survivor { return func() bool { return r.IntN(2) == 0 } }
 
 // Crash is what the disk may hold when the power goes after the first n
-// changes.
+// changes. It is quick when n does not fall from one call to the next.
 func (l *Log) Crash(n int, survives Survivor) Tree {
 	l.mu.Lock()
-	changes := l.changes[:n]
-	l.mu.Unlock()
-	s := &state{dir: l.dir, root: newDirectory(), files: map[*durable.File]*inode{}}
-	for _, c := range changes {
-		s.apply(c)
+	defer l.mu.Unlock()
+	if l.disk == nil || n < l.disk.at {
+		l.disk = &state{dir: l.dir, root: newDirectory(), files: map[*durable.File]*inode{}, synced: l.synced}
+	}
+	for ; l.disk.at < n; l.disk.at++ {
+		l.disk.apply(l.changes[l.disk.at])
 	}
 	tree := Tree{}
-	s.root.list("", tree, survives)
+	l.disk.root.list("", tree, survives)
 	return tree
 }
 
@@ -113,7 +117,7 @@ func (t Tree) Write(dir string) error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return err
 		}
-		if err := os.WriteFile(path, []byte(t[name]), 0o600); err != nil {
+		if err := os.WriteFile(path, t[name], 0o600); err != nil {
 			return err
 		}
 	}
@@ -146,9 +150,11 @@ func newDirectory() *inode { return &inode{names: map[string]*inode{}} }
 
 // state is that of a disk while a log is played back.
 type state struct {
-	dir   string
-	root  *inode
-	files map[*durable.File]*inode
+	dir    string
+	root   *inode
+	files  map[*durable.File]*inode
+	at     int // changes so far
+	synced map[int][]byte
 }
 
 // find gives the directory of a path, as a program sees it, and the last part.
@@ -185,7 +191,10 @@ func (s *state) apply(c durable.Change) {
 		return
 	case durable.OpSync:
 		f := s.files[c.File]
-		f.content, f.writes = f.read(All), nil
+		if _, ok := s.synced[s.at]; !ok {
+			s.synced[s.at] = f.read(All)
+		}
+		f.content, f.writes = s.synced[s.at], nil
 		return
 	case durable.OpSyncFS:
 		s.root.sync()
@@ -292,7 +301,12 @@ func (d *inode) sync() {
 func (d *inode) read(survives Survivor) []byte {
 	content := d.content
 	if len(d.writes) > 0 {
-		content = slices.Clone(content)
+		// Room for all of it at once.
+		length := len(content)
+		for _, w := range d.writes {
+			length = max(length, int(w.offset)+len(w.data))
+		}
+		content = append(make([]byte, 0, length), content...)
 	}
 	for _, w := range d.writes {
 		if !survives() {
@@ -313,10 +327,10 @@ func (d *inode) read(survives Survivor) []byte {
 func (d *inode) list(prefix string, tree Tree, survives Survivor) {
 	for name, n := range d.after(survives) {
 		if n.names != nil {
-			tree[prefix+name+"/"] = ""
+			tree[prefix+name+"/"] = nil
 			n.list(prefix+name+"/", tree, survives)
 			continue
 		}
-		tree[prefix+name] = string(n.read(survives))
+		tree[prefix+name] = n.read(survives)
 	}
 }
