@@ -18,7 +18,8 @@ type frameWriter struct {
 	encoder *zstd.Encoder
 	to      io.Writer
 	buf     []byte
-	begun   bool        // there is a frame
+	begun   bool // there is a frame
+	closed  bool
 	free    chan *frame // those that are not under way
 	order   chan *frame // those that are, in the order of the stream
 	ended   chan struct{}
@@ -106,14 +107,14 @@ func (f *frameWriter) failed() error {
 
 // Close ends the stream. An empty one is an empty frame.
 func (f *frameWriter) Close() error {
-	if f.order == nil {
+	if f.closed {
 		return f.failed()
 	}
+	f.closed = true
 	if len(f.buf) > 0 || !f.begun {
 		_ = f.pack() // the error shows below
 	}
 	close(f.order)
-	f.order = nil
 	<-f.ended
 	return f.failed()
 }
