@@ -18,6 +18,11 @@ type StoreError struct{ Err error }
 func (e *StoreError) Error() string { return "keeping WAL: " + e.Err.Error() }
 func (e *StoreError) Unwrap() error { return e.Err }
 
+// noRoom tells whether err is that of a full disk, or a quota.
+func noRoom(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
 // WALMissingError says that the server no longer has WAL that is needed.
 type WALMissingError struct {
 	Segment  string // the file name of the first segment that is missing
@@ -125,7 +130,7 @@ func ErrorClass(err error) string {
 	case err == nil:
 		return ""
 	case errors.As(err, &store):
-		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		if noRoom(err) {
 			return ClassDiskFull
 		}
 		return ClassOther

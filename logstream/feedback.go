@@ -59,8 +59,10 @@ func (f *feedback) run(ctx context.Context) {
 	if f.silence > 0 {
 		tick = min(tick, f.silence/4)
 	}
-	ticker := time.NewTicker(max(tick, time.Millisecond))
+	tick = max(tick, time.Millisecond)
+	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
+	silence := f.conn.NewSilence(tick)
 	last := time.Now()
 	if f.interval > 0 && f.send() != nil {
 		return
@@ -75,8 +77,8 @@ func (f *feedback) run(ctx context.Context) {
 			// Half a tick of slack: a ticker is not exact, and an interval
 			// must not become two.
 			due := f.interval > 0 && at.Sub(last) >= f.interval-tick/2
-			silent := f.isSilent()
-			if silent >= f.silence && f.silence > 0 {
+			silent := silence.Look()
+			if f.silence > 0 && silent >= f.silence {
 				f.conn.Break(&replconn.SilenceError{Limit: f.silence})
 				return
 			}
@@ -95,14 +97,6 @@ func (f *feedback) run(ctx context.Context) {
 func (f *feedback) stalled(tick time.Duration) bool {
 	since := f.busySince.Load()
 	return since != 0 && replconn.Monotonic()-since >= int64(tick/2)
-}
-
-// isSilent is how long the server has been silent while it was listened to.
-func (f *feedback) isSilent() time.Duration {
-	if f.silence == 0 {
-		return 0
-	}
-	return f.conn.SilentFor()
 }
 
 func (f *feedback) send() error { return f.sendAsking(false) }

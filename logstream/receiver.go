@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -87,6 +86,8 @@ type Receiver struct {
 
 	lastProgress time.Time
 	pauses       int // since the last progress
+	turnedBack   Position
+	turns        int // back to turnedBack
 	failure      error
 	streamed     bool          // WAL was streamed since Run began
 	wake         chan struct{} // gets an element when a stop position is set
@@ -199,10 +200,8 @@ func (r *Receiver) Status() Status {
 // the position of StopAt, or until ctx ends, which is an error like any other.
 // When it returns, everything that it wrote is as durable as it will be.
 func (r *Receiver) Run(ctx context.Context, start Position) (err error) {
-	begin := Position{start.Timeline, r.options.SegmentSize.Floor(start.LSN)}
 	r.feedback = nil
-	r.flush = newFlusher(begin, r.flushed, r.options.OnFlush)
-	r.cursor = &cursor{store: r.options.Store, size: r.options.SegmentSize, flush: r.flush, pos: begin}
+	r.begin(start)
 	r.lastProgress = time.Now()
 	defer func() {
 		r.disconnect()
@@ -231,6 +230,29 @@ func (r *Receiver) Run(ctx context.Context, start Position) (err error) {
 		}
 	}
 	return r.failure
+}
+
+// begin sets the cursor to the start of the segment that a position lies in.
+func (r *Receiver) begin(p Position) {
+	p.LSN = r.options.SegmentSize.Floor(p.LSN)
+	r.flush = newFlusher(p, r.flushed, r.options.OnFlush)
+	r.cursor = &cursor{store: r.options.Store, size: r.options.SegmentSize, flush: r.flush, pos: p}
+}
+
+// beginAnew goes back to where the log is durable, as the next run of a process
+// would: the flusher has failed, and does nothing more.
+func (r *Receiver) beginAnew() {
+	_ = r.cursor.end(flushLeave) // the flusher's error is known
+	_ = r.flush.close()
+	durable := r.flush.position()
+	if r.turnedBack != durable {
+		r.turnedBack, r.turns = durable, 0
+	}
+	// That the stream went on does not shorten the pause: it went on before.
+	r.pauses = r.turns
+	r.turns++
+	r.begin(durable)
+	r.publish(0)
 }
 
 func (r *Receiver) setState(s State) {
@@ -340,6 +362,9 @@ func (r *Receiver) retry(err error) State {
 	switch {
 	case patience == 0 && r.diskFull(err):
 		// There may be room again; what is durable is not touched.
+		if r.flush.failed() != nil {
+			r.beginAnew()
+		}
 	case patience != 0 && !r.streamed && sqlstate(err) != "":
 		// The server refused the stream before its first byte: a person who
 		// waits for a clone wants to hear that now.
@@ -360,11 +385,14 @@ func (r *Receiver) retry(err error) State {
 }
 
 // diskFull tells whether err says that there is no room, and not that bytes
-// which were written are lost: after a failed fsync nothing helps.
+// which were written are lost: after a failed fsync nothing helps. Those of a
+// segment that could not be compressed are still there.
 func (r *Receiver) diskFull(err error) bool {
 	var store *StoreError
-	return errors.As(err, &store) && r.flush.failed() == nil &&
-		(errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT))
+	var packing *packError
+	failed := r.flush.failed()
+	return errors.As(err, &store) && noRoom(err) &&
+		(failed == nil || errors.As(failed, &packing) && noRoom(packing))
 }
 
 const (

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/pgbraid/pgbraid/internal/compress"
 	"github.com/pgbraid/pgbraid/internal/pgtest"
 	"github.com/pgbraid/pgbraid/logstream"
 )
@@ -40,7 +41,14 @@ func TestStalledDiskDoesNotCostTheConnection(t *testing.T) {
 	}
 }
 
+// TestFullDiskIsWaitedOut has no room for the segments, or for the compressed
+// ones beside them.
 func TestFullDiskIsWaitedOut(t *testing.T) {
+	t.Run("plain", func(t *testing.T) { waitOutFullDisk(t, compress.Spec{}) })
+	t.Run("gzip", func(t *testing.T) { waitOutFullDisk(t, compress.Spec{Method: compress.Gzip, Level: 1}) })
+}
+
+func waitOutFullDisk(t *testing.T, compression compress.Spec) {
 	dir := pgtest.TempDir(t)
 	// Room for a few segments of 1 MB.
 	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=5m", "none", dir).CombinedOutput(); err != nil {
@@ -55,8 +63,8 @@ func TestFullDiskIsWaitedOut(t *testing.T) {
 	c.Start(t)
 	c.SQL(t, "SELECT pg_create_physical_replication_slot('archive', true)")
 	c.SQL(t, "CREATE TABLE t (x text)")
-	a := archive(t, c.ConnString(), logstream.ArchiveOptions{Directory: dir, Slot: "archive"})
-	c.SQL(t, "INSERT INTO t SELECT repeat('x', 1000) FROM generate_series(1, 20000)")
+	a := archive(t, c.ConnString(), logstream.ArchiveOptions{Directory: dir, Slot: "archive", Compression: compression})
+	c.SQL(t, "INSERT INTO t SELECT string_agg(md5(i::text || j), '') FROM generate_series(1, 20000) i, generate_series(1, 31) j GROUP BY i")
 	end := parseLSN(t, nextSegment(t, c, 1<<20))
 	for deadline := time.Now().Add(20 * time.Second); a.Status().State != logstream.Waiting; {
 		if time.Now().After(deadline) {

@@ -22,6 +22,12 @@ const temporarySuffix = ".tmp"
 // packBuffer is how much of a segment is handed to the compressor at once.
 const packBuffer = 256 << 10
 
+// packError says that a segment could not be compressed. It is still there as
+// it was received.
+type packError struct{ error }
+
+func (e *packError) Unwrap() error { return e.error }
+
 func (s *dirSegment) packedPath() string {
 	return filepath.Join(s.store.dir, s.name+s.store.options.Compression.Method.Suffix())
 }
@@ -62,7 +68,8 @@ func (s *dirSegment) sealPacked() error {
 	last := s.packedPath()
 	if err != nil {
 		_ = durable.Remove(last + temporarySuffix)
-		return errors.Join(err, s.file.Close())
+		_ = s.file.Close() // it is written anew
+		return &packError{err}
 	}
 	if err := errors.Join(s.store.rename(last+temporarySuffix, last), s.file.Close()); err != nil {
 		return err

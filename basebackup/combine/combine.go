@@ -188,7 +188,7 @@ func (o *Options) complete() (err error) {
 		return fmt.Errorf("unrecognized copy method: %q", o.Method)
 	case o.Method == Clone && !hasClone:
 		return errors.New("file cloning not supported on this platform")
-	case o.Method == CopyFileRange && !hasCopyRange:
+	case o.Method == CopyFileRange && !durable.HasCopyRange:
 		return errors.New("copy_file_range not supported on this platform")
 	case !slices.Contains([]SyncMethod{Fsync, Syncfs}, o.SyncMethod):
 		return fmt.Errorf("unrecognized sync method: %q", o.SyncMethod)

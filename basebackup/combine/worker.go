@@ -174,7 +174,7 @@ func (w *worker) copyRange(ctx context.Context, out *durable.File, s *source, at
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		n, err := copyFileRange(out, s.file, at, min(length, 64*piece))
+		n, err := durable.CopyRange(out, s.file, at, min(length, 64*piece))
 		if err == nil && n == 0 {
 			err = io.ErrUnexpectedEOF
 		}

@@ -2,8 +2,11 @@ package durable
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -112,5 +115,46 @@ func TestAllocateTakesRoomOnTheDisk(t *testing.T) {
 	}
 	if got := allocated(t, f); got < 1<<20 {
 		t.Errorf("%d bytes of disk", got)
+	}
+}
+
+func TestUnnamedFileGetsAName(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	f, err := Unnamed(dir, 0o600)
+	if err != nil {
+		t.Skipf("this file system has no files without a name: %v", err)
+	}
+	if _, err := f.Write([]byte("before ")); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "name")
+	if err := Link(f, path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write([]byte("after")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != "before after" {
+		t.Errorf("holds %q, %v", got, err)
+	}
+	if f.Name() != path || f.Path() != path {
+		t.Errorf("is called %s, %s", f.Name(), f.Path())
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write([]byte("more")); !strings.Contains(fmt.Sprint(err), path) {
+		t.Errorf("error does not tell the name: %v", err)
+	}
+	g, err := Unnamed(dir, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Link(g, path); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a name that is taken: %v", err)
+	}
+	if err := g.Close(); err != nil {
+		t.Error(err)
 	}
 }

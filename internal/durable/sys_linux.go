@@ -3,6 +3,7 @@ package durable
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
@@ -65,7 +66,30 @@ func Link(f *File, path string) error {
 	if err := unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW); err != nil {
 		return &os.LinkError{Op: "linkat", Old: from, New: path, Err: err}
 	}
+	// Errors tell the name from now on. Without a second descriptor they go on
+	// telling the directory's.
+	if fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0); err == nil {
+		_ = f.File.Close() // the file stays open
+		f.File, f.path = os.NewFile(uintptr(fd), path), path
+	}
 	return nil
+}
+
+// HasCopyRange tells whether this system's kernel can copy between files.
+const HasCopyRange = true
+
+// CopyRange has the kernel copy bytes that begin at an offset in one file to
+// where another one is. It may copy fewer than asked for.
+func CopyRange(to *File, from *os.File, at, length int64) (n int64, err error) {
+	if watched() {
+		return io.Copy(to, io.NewSectionReader(from, at, length))
+	}
+	err = retried(func() error {
+		copied, err := unix.CopyFileRange(int(from.Fd()), &at, int(to.Fd()), nil, int(length), 0)
+		n = int64(copied)
+		return err
+	})
+	return n, err
 }
 
 // startWriteBack asks the kernel to begin writing a range of the file to the

@@ -5,6 +5,7 @@ package durable
 import (
 	"errors"
 	"io/fs"
+	"os"
 )
 
 // Allocate gives a new file its length.
@@ -18,6 +19,12 @@ func Unnamed(string, fs.FileMode) (*File, error) { return nil, errors.ErrUnsuppo
 
 // Link is not to be had on this system.
 func Link(*File, string) error { return errors.ErrUnsupported }
+
+// HasCopyRange tells whether this system's kernel can copy between files.
+const HasCopyRange = false
+
+// CopyRange is not to be had on this system.
+func CopyRange(*File, *os.File, int64, int64) (int64, error) { return 0, errors.ErrUnsupported }
 
 func startWriteBack(*File, int64, int64) {}
 

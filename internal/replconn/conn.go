@@ -199,65 +199,12 @@ func (c *Conn) Interrupt() { _ = c.net.SetReadDeadline(time.Unix(1, 0)) }
 // Resume undoes Interrupt.
 func (c *Conn) Resume() { _ = c.net.SetReadDeadline(time.Time{}) }
 
-// SilentFor is how long a read has been waiting for the server, 0 if none is.
-// It may be called from any goroutine.
-func (c *Conn) SilentFor() time.Duration {
-	since := c.frames.waiting.Load()
-	if since == 0 {
-		return 0
-	}
-	return time.Duration(Monotonic() - since)
-}
-
 // Break ends every read and write, now and later, with err. It may be called
 // from any goroutine.
 func (c *Conn) Break(err error) {
 	c.broken.Store(&err)
 	_ = c.net.SetDeadline(time.Unix(1, 0))
 }
-
-// LimitSilence breaks the connection when a read waits for longer than limit,
-// with a *SilenceError. The function returned ends that.
-func (c *Conn) LimitSilence(limit time.Duration) (stop func()) {
-	if limit <= 0 {
-		return func() {}
-	}
-	done := make(chan struct{})
-	var watching sync.WaitGroup
-	watching.Go(func() {
-		tick := time.NewTicker(max(limit/4, time.Millisecond))
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-			}
-			if c.SilentFor() >= limit {
-				c.Break(&SilenceError{limit})
-				return
-			}
-		}
-	})
-	return func() {
-		close(done)
-		watching.Wait()
-	}
-}
-
-// SilenceError says that the server sent nothing for a long time, as it is when
-// its machine or the way to it has gone without a word.
-type SilenceError struct{ Limit time.Duration }
-
-func (e *SilenceError) Error() string {
-	return fmt.Sprintf("server has been silent for %s", e.Limit)
-}
-
-// Timeout makes it a net.Error's kind.
-func (e *SilenceError) Timeout() bool { return true }
-
-// Temporary makes it a net.Error.
-func (e *SilenceError) Temporary() bool { return true }
 
 // Close ends the connection. It says goodbye, if that takes no time.
 func (c *Conn) Close() error {

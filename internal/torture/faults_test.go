@@ -41,6 +41,7 @@ var faults = []*fault{
 	{name: "SIGKILL", applies: always, code: -1, fatal: true, mayMiss: true, run: signalled(syscall.SIGKILL)},
 	{name: "SIGTERM", applies: ended143, code: 143, fatal: true, mayMiss: true, tidy: true, says: []string{"signal"}, run: signalled(syscall.SIGTERM)},
 	{name: "SIGTERM ends it in order", applies: keepsOn, harmless: true, run: signalled(syscall.SIGTERM)},
+	{name: "stopped for a while", applies: connected, harmless: true, run: stopped},
 	{name: "connection reset", applies: copies, code: 1, tidy: true, mayMiss: true, says: connectionWords, run: wire(pgtest.Reset, pgtest.AnyConn)},
 	{name: "connection reset, got over", applies: resumes, harmless: true, run: wire(pgtest.Reset, pgtest.LogConn)},
 	{name: "connection silent", applies: copies, code: 1, tidy: true, mayMiss: true, says: []string{"nothing", "silen"}, run: wire(pgtest.Silence, pgtest.BackupConn)},
@@ -80,6 +81,17 @@ func signalled(s syscall.Signal) func(*bed, *rand.Rand) *process {
 		_ = p.cmd.Process.Signal(s) // it may have ended
 		return p
 	}
+}
+
+// stopped has the process stand still for longer than it bears silence, as it
+// is when a machine sleeps or moves: to it, the clocks jump.
+func stopped(b *bed, r *rand.Rand) *process {
+	p := b.start("none 0")
+	p.sleep(moment(b, r))
+	_ = p.cmd.Process.Signal(syscall.SIGSTOP) // it may have ended
+	p.sleep(silenceLimit + silenceLimit/2)
+	_ = p.cmd.Process.Signal(syscall.SIGCONT)
+	return p
 }
 
 func moment(b *bed, r *rand.Rand) time.Duration {

@@ -8,11 +8,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pgbraid/pgbraid/basebackup"
 	"github.com/pgbraid/pgbraid/basebackup/verify"
 	"github.com/pgbraid/pgbraid/internal/conninfo"
 )
+
+// silenceLimit is that of each run.
+const silenceLimit = 2 * time.Second
 
 // operation is something that pgbraid does.
 type operation struct {
@@ -46,13 +50,20 @@ var operations = []*operation{
 		},
 		looksWhole: func(*bed) string { return "" }},
 	{name: "combine", writes: true, prepare: takeChain,
-		args:  func(b *bed) []string { return append([]string{"combine", "-o", b.dir()}, b.chain...) },
-		whole: verified, looksWhole: plainLooksWhole},
+		args: combined(), whole: verified, looksWhole: plainLooksWhole},
+	{name: "combine copy_file_range", writes: true, prepare: takeChain,
+		args: combined("--copy-file-range"), whole: verified, looksWhole: plainLooksWhole},
 }
 
 func backup(command string, args ...string) func(*bed) []string {
 	return func(b *bed) []string {
-		return append([]string{command, "-D", b.dir(), "-c", "fast", "-d", b.connString(), "--silence-limit", "2s"}, args...)
+		return append([]string{command, "-D", b.dir(), "-c", "fast", "-d", b.connString(), "--silence-limit", silenceLimit.String()}, args...)
+	}
+}
+
+func combined(args ...string) func(*bed) []string {
+	return func(b *bed) []string {
+		return append(append([]string{"combine", "-o", b.dir()}, args...), b.chain...)
 	}
 }
 
@@ -142,7 +153,7 @@ func receive(args ...string) func(*bed) []string {
 			b.cluster.SQL(b.t, `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = 'run'`)
 			b.cluster.SQL(b.t, "SELECT pg_copy_physical_replication_slot('first', 'run')")
 		}
-		return append([]string{"receive", "-D", b.dir(), "-S", slot, "-E", b.end, "-d", b.connString(), "--silence-limit", "2s"}, args...)
+		return append([]string{"receive", "-D", b.dir(), "-S", slot, "-E", b.end, "-d", b.connString(), "--silence-limit", silenceLimit.String()}, args...)
 	}
 }
 

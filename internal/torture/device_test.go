@@ -1,0 +1,149 @@
+package torture
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestRealDevices does to a few operations with an ext4 of its own what the
+// matrix does between program and system: it is full, or its device fails.
+func TestRealDevices(t *testing.T) {
+	t.Parallel()
+	for _, o := range operations {
+		if !o.writes || o.spare {
+			continue
+		}
+		t.Run(o.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t, o)
+			t.Run("full", func(t *testing.T) {
+				b.onDevice(t)
+				if o.keeps {
+					b.waitsForRoom(b.fill(filepath.Dir(b.dir()), 512<<10)) // half a segment
+					return
+				}
+				b.fill(filepath.Dir(b.dir()), b.clean.bytes/2)
+				b.fails("no space left on device")
+			})
+			t.Run("failing", func(t *testing.T) {
+				// What is written back, some time after it was written, finds no room
+				// below. With the journal gone nothing can be written at all.
+				left := b.clean.bytes / 4
+				if o.keeps {
+					left = 512 << 10
+				}
+				b.fill(b.onDevice(t), left)
+				b.fails("no space left on device", "input/output error", "read-only file system")
+			})
+		})
+	}
+}
+
+// onDevice mounts an ext4 where the next run puts what it makes. Its device is
+// a file in another file system, which gives it room as it is written to.
+func (b *bed) onDevice(t *testing.T) (below string) {
+	t.Helper()
+	b.t = t
+	b.clear()
+	b.proxy = b.cluster.Proxy(t)
+	device, disk := filepath.Join(b.root, "device"), filepath.Dir(b.dir())
+	for _, dir := range []string{device, disk} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mount := func(on string, args ...string) {
+		t.Helper()
+		if out, err := exec.Command("mount", append(args, on)...).CombinedOutput(); err != nil {
+			t.Skipf("this test mounts file systems, for which it must be root: %v: %s", err, out)
+		}
+		t.Cleanup(func() {
+			if out, err := exec.Command("umount", on).CombinedOutput(); err != nil {
+				t.Errorf("umount: %v: %s", err, out)
+			}
+		})
+	}
+	size := 2*b.clean.bytes + 64<<20
+	mount(device, "-t", "tmpfs", "-o", fmt.Sprintf("size=%d", size), "none")
+	image := filepath.Join(device, "ext4")
+	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, size)); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mkfs.ext4", "-q", "-m", "0", "-J", "size=4", "-N", "8192", image).CombinedOutput(); err != nil {
+		t.Skipf("this test makes file systems: %v: %s", err, out)
+	}
+	mount(disk, "-o", "loop", image)
+	if err := os.Remove(filepath.Join(disk, "lost+found")); err != nil {
+		t.Fatal(err)
+	}
+	return device
+}
+
+// fails sees that a run does, for a cause, and leaves nothing that is not whole.
+func (b *bed) fails(causes ...string) {
+	b.t.Helper()
+	p := b.start("none 0")
+	p.wait()
+	said := p.said.String()
+	named := false
+	for _, cause := range causes {
+		named = named || strings.Contains(said, cause)
+	}
+	if p.code != 1 || !named {
+		b.t.Errorf("exit code %d, and it does not say any of %q:\n%s", p.code, causes, said)
+	}
+	if what := b.o.looksWhole(b); what != "" {
+		b.t.Errorf("what is left could be taken for a result: %s\n%s", what, said)
+	}
+}
+
+// fill leaves some bytes of room on a disk.
+func (b *bed) fill(disk string, left int64) (filler string) {
+	b.t.Helper()
+	filler = filepath.Join(disk, "filler")
+	f, err := os.Create(filler)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	buf := make([]byte, 1<<20)
+	size := int64(0)
+	for err == nil {
+		var n int
+		n, err = f.Write(buf)
+		size += int64(n)
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		b.t.Fatal(err)
+	}
+	if err := errors.Join(f.Truncate(size-left), f.Close()); err != nil {
+		b.t.Fatal(err)
+	}
+	return filler
+}
+
+// waitsForRoom sees that a run goes on when there is room again.
+func (b *bed) waitsForRoom(filler string) {
+	b.t.Helper()
+	p := b.start("none 0")
+	p.sleep(3 * time.Second)
+	select {
+	case <-p.ended:
+		b.t.Fatalf("exit code %d with no room\n%s", p.code, p.said.String())
+	default:
+	}
+	if err := os.Remove(filler); err != nil {
+		b.t.Fatal(err)
+	}
+	p.wait()
+	if p.code != 0 {
+		b.t.Fatalf("exit code %d\n%s", p.code, p.said.String())
+	}
+	b.o.whole(b, p)
+}
