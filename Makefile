@@ -79,7 +79,8 @@ servers: ## bring the PostgreSQL servers that the tests run against, and client 
 .PHONY: test
 test: servers ## the tests, on PostgreSQL 14 to 18, with the race detector
 	$(GO) vet ./...
-	$(GO) test -race -timeout 15m $(TESTFLAGS) ./...
+	$(GO) test -race -timeout 15m $(TESTFLAGS) $$($(GO) list ./... | grep -v /internal/torture)
+	$(GO) test -timeout 15m $(TESTFLAGS) ./internal/torture
 
 .PHONY: test-all
 test-all: ## the same on PostgreSQL 10 to 18
@@ -106,6 +107,10 @@ soak: ## an hour of a receiver, clones and handovers under load; SOAK=10m for an
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (20s)
 	scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: coverage
+coverage: servers ## how much of the public packages the tests run, and what they do not
+	scripts/coverage.sh
 
 .PHONY: check
 check: ## formatting, vet, staticcheck, other systems, licences

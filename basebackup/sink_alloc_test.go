@@ -15,9 +15,9 @@ import (
 // message is the size in bytes of what a server sends at once.
 const message = 32 << 10
 
-// newSinks makes each kind of sink, in a directory of its own, with a
-// file begun in it. Nothing is synced.
-func newSinks(t testing.TB) map[string]sink {
+// newSinks makes each kind of sink, in a directory of its own, with a file of
+// some size begun in it. Nothing is synced.
+func newSinks(t testing.TB, size int64) map[string]sink {
 	t.Helper()
 	run := func(o Options) *backup {
 		o.Directory, o.NoSync = filepath.Join(t.TempDir(), "d"), true
@@ -39,7 +39,7 @@ func newSinks(t testing.TB) map[string]sink {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = errors.Join(s.close(), d.close()) }) // the archive is not whole
-		begin(t, s, b.tablespaces[0], 1<<40)
+		begin(t, s, b.tablespaces[0], size)
 		sinks[name] = s
 	}
 	plain := run(Options{})
@@ -69,7 +69,7 @@ func begin(t testing.TB, s sink, archive *Tablespace, size int64) {
 
 func TestContentGoesThroughASinkWithoutAllocation(t *testing.T) {
 	piece := make([]byte, message)
-	sinks := newSinks(t)
+	sinks := newSinks(t, 1<<30)
 	for _, name := range []string{"plain", "tar"} {
 		n := testing.AllocsPerRun(1000, func() {
 			if err := sinks[name].archiveData(piece); err != nil {
@@ -87,7 +87,7 @@ func BenchmarkSink(b *testing.B) {
 	for i := range piece {
 		piece[i] = byte(i * i >> 7) // neither random nor all the same
 	}
-	for name, s := range newSinks(b) {
+	for name, s := range newSinks(b, 1<<34) {
 		b.Run(name, func(b *testing.B) {
 			b.SetBytes(message)
 			b.ReportAllocs()

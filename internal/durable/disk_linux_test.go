@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -157,4 +158,47 @@ func TestUnnamedFileGetsAName(t *testing.T) {
 	if err := g.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestRoomThatIsNotThereIsNotTaken asks for more than the disk has. ext4 keeps
+// what it could give, and has none left for others.
+func TestRoomThatIsNotThereIsNotTaken(t *testing.T) {
+	t.Parallel()
+	f, err := OpenFile(filepath.Join(smallExt4(t), "f"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	if err := Allocate(f, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := Allocate(f, 1<<30); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("it has more room than there is: %v", err)
+	}
+	if got := allocated(t, f); got > 1<<20+64<<10 {
+		t.Errorf("%d bytes are taken, want %d", got, 1<<20)
+	}
+	if info, err := f.Stat(); err != nil || info.Size() != 1<<20 {
+		t.Errorf("it has %d bytes, %v", info.Size(), err)
+	}
+}
+
+// smallExt4 is a directory that holds some 10 MB.
+func smallExt4(t *testing.T) string {
+	t.Helper()
+	image, dir := filepath.Join(t.TempDir(), "image"), t.TempDir()
+	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 16<<20)); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range [][]string{{"mkfs.ext4", "-q", image}, {"mount", "-o", "loop", image, dir}} {
+		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+			t.Skipf("this test mounts a file system, for which it must be root: %v: %s", err, out)
+		}
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }

@@ -13,15 +13,24 @@ import (
 // Allocate reserves size bytes of disk for a new file, so that a full disk
 // shows here and not in the middle of a segment. The bytes read as zeros.
 // Where the file system cannot do that, the file is only given its length.
+// After an error the file has the room that it had before.
 func Allocate(f *File, size int64) error {
 	if err := refused(Change{Op: OpResize, File: f, Path: f.path, Offset: size}); err != nil {
 		return err
 	}
-	err := retried(func() error { return unix.Fallocate(int(f.Fd()), 0, 0, size) })
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	err = retried(func() error { return unix.Fallocate(int(f.Fd()), 0, 0, size) })
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
 		return f.Truncate(size)
 	}
-	return pathError("fallocate", f, err)
+	if err != nil {
+		// ext4 keeps what it got, all that there was: others need it.
+		return errors.Join(pathError("fallocate", f, err), f.Truncate(info.Size()))
+	}
+	return nil
 }
 
 // SyncData makes a file's bytes durable, and of its metadata what reading

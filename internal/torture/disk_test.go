@@ -33,6 +33,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	d := &disk{kind: field[0], at: at}
+	setMask()
 	durable.Watch(field[2], d.change)
 	code := cli.Main(os.Args[1:])
 	if path := os.Getenv(countVariable); path != "" {
@@ -57,6 +58,9 @@ type disk struct {
 func (d *disk) change(c durable.Change) (int, error) {
 	if d.kind == "slow" && (c.Op == durable.OpWrite || c.Op == durable.OpSync) {
 		time.Sleep(time.Duration(d.at) * time.Microsecond)
+	}
+	if d.kind == "modes" {
+		modes(c)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
