@@ -4,6 +4,7 @@ GO          ?= go
 PREFIX      ?= /usr/local
 DROPINDIR   ?= $(PREFIX)/bin
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOSEC       ?= github.com/securego/gosec/v2/cmd/gosec@v2.22.10
 GOVULNCHECK ?= golang.org/x/vuln/cmd/govulncheck@v1.8.0
 FUZZTIME    ?= 20s
 TESTFLAGS   ?=
@@ -112,11 +113,16 @@ fuzz: ## every fuzz target for FUZZTIME (20s)
 coverage: servers ## how much of the public packages the tests run, and what they do not
 	scripts/coverage.sh
 
+# Test beds are not looked at. What is left out of the rest: docs/security.md.
+GOSECFLAGS = -quiet -exclude=G103,G104,G115,G304 -exclude-dir=internal/pgtest \
+	-exclude-dir=internal/demo -exclude-dir=internal/bench
+
 .PHONY: check
-check: ## formatting, vet, staticcheck, other systems, licences
+check: ## formatting, vet, staticcheck, gosec, other systems, licences
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt these"; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+	$(GO) run $(GOSEC) $(GOSECFLAGS) ./...
 	GOOS=darwin $(GO) build ./...
 	GOOS=darwin $(GO) vet ./...
 	scripts/licences.sh | diff docs/licences.md -

@@ -73,7 +73,11 @@ func (f *framed) message(body []byte) error {
 		if len(payload) != 8 {
 			return malformedFrame(body)
 		}
-		f.sink.serverProgress(int64(binary.BigEndian.Uint64(payload)))
+		done := int64(binary.BigEndian.Uint64(payload))
+		if done < 0 {
+			return malformedFrame(body)
+		}
+		f.sink.serverProgress(done)
 	case frameManifest:
 		if len(payload) != 0 || f.manifest {
 			return malformedFrame(body)

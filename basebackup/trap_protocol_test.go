@@ -290,6 +290,7 @@ func TestFramesThatNoServerSends(t *testing.T) {
 		"empty message":            {when: map[walsender.Step]walsender.Hook{base: send("")}, want: "empty COPY message"},
 		"unknown type":             {when: map[walsender.Step]walsender.Hook{base: send("z")}, want: "COPY message of type 'z'"},
 		"progress too short":       {when: map[walsender.Step]walsender.Hook{base: send("p1234567")}, want: "type 'p'"},
+		"progress below zero":      {when: map[walsender.Step]walsender.Hook{base: send("p\xff2345678")}, want: "type 'p'"},
 		"progress too long":        {when: map[walsender.Step]walsender.Hook{base: send("p123456789")}, want: "type 'p'"},
 		"name with dots":           {when: map[walsender.Step]walsender.Hook{base: send("n../evil.tar\x00\x00")}, want: `unexpected archive "../evil.tar"`},
 		"absolute name":            {when: map[walsender.Step]walsender.Hook{base: send("n/tmp/evil.tar\x00\x00")}, want: "unexpected archive"},

@@ -408,5 +408,5 @@ func pause(tries int) time.Duration {
 	if tries < 9 {
 		d = min(firstPause<<tries, longestPause)
 	}
-	return d - rand.N(d/4)
+	return d - rand.N(d/4) //#nosec G404 -- nobody gains by guessing it
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // noPassword marks, in an error's Routine, that this package made it.
-const noPassword = "conninfo: no password"
+const noPassword = "conninfo: no password" //#nosec G101 -- it says that there is none
 
 // passwordRequired stands in for the server's question where there is no
 // password to answer it with. Being an error message with the code of a refused
@@ -188,7 +188,7 @@ func (a *authWatcher) next() error {
 	switch {
 	case head[0] == 'R' && length >= 8:
 		more, a.done = 4, true
-	case (head[0] == 'N' || head[0] == 'v') && length >= 4 && length <= maxEarlyMessage:
+	case (head[0] == 'N' || head[0] == 'v') && length >= 4 && length <= maxEarlyMessage: //#nosec G602 -- it has five
 		more = length - 4
 	default:
 		a.done = true // an error message, or something that pgconn will refuse
