@@ -77,11 +77,16 @@ servers: ## bring the PostgreSQL servers that the tests run against, and client 
 	scripts/postgres.sh debian
 	scripts/clients.sh
 
+# These start the program itself, hundreds of times: with the race detector that
+# takes several times as long, and what it runs is tested with it elsewhere.
+WITHOUTRACE = /internal/(torture|dropin)$$
+
 .PHONY: test
 test: servers ## the tests, on PostgreSQL 14 to 18, with the race detector
 	$(GO) vet ./...
-	$(GO) test -race -timeout 15m $(TESTFLAGS) $$($(GO) list ./... | grep -v /internal/torture)
-	$(GO) test -timeout 15m $(TESTFLAGS) ./internal/torture
+	$(GO) test -race -timeout 15m $(TESTFLAGS) $$($(GO) list ./... | grep -v -E '$(WITHOUTRACE)')
+	$(GO) test -timeout 15m $(TESTFLAGS) $$($(GO) list ./... | grep -E '$(WITHOUTRACE)')
+	$(GO) test -timeout 15m $(TESTFLAGS) -run PowerLoss ./basebackup ./logstream
 
 .PHONY: test-all
 test-all: ## the same on PostgreSQL 10 to 18

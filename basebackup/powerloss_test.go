@@ -18,6 +18,7 @@ import (
 // the end of a backup, and at some before.
 func TestPowerLossLeavesNoBackupThatIsNone(t *testing.T) {
 	t.Parallel()
+	powerloss.SkipWhereSlow(t)
 	m := newMatrixSource(t, pgtest.Newest(t))
 	m.addTablespaces(t)
 	for name, change := range map[string]func(*basebackup.Options){

@@ -21,6 +21,7 @@ import (
 // segment under its last name may have a hole.
 func TestPowerLossKeepsWhatWasReportedDurable(t *testing.T) {
 	t.Parallel()
+	powerloss.SkipWhereSlow(t)
 	const end = origin + 6<<20 - 1000
 	for name, change := range map[string]func(*logstream.DirOptions, *logstream.Options){
 		"receive":     func(*logstream.DirOptions, *logstream.Options) {},

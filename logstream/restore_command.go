@@ -23,7 +23,8 @@ const fatalExit = 125
 // by an exit code from 1 to 125. A signal or a higher code is an error.
 func (c RestoreCommand) Fetch(ctx context.Context, name, path string) (found bool, err error) {
 	text := strings.NewReplacer("%f", name, "%p", path, "%%", "%").Replace(string(c))
-	command := exec.CommandContext(ctx, "/bin/sh", "-c", text) //#nosec G204 -- the user's own command
+	//#nosec G204 -- the user's own command
+	command := exec.CommandContext(ctx, "/bin/sh", "-c", text)
 	command.Stderr = os.Stderr // the command's own words, as the server shows them
 	err = command.Run()
 	var exit *exec.ExitError

@@ -62,8 +62,10 @@ func pathError(op string, f *File, err error) error {
 // one, and is gone with the process before that. Some file systems cannot do
 // that.
 func Unnamed(dir string, mode fs.FileMode) (*File, error) {
-	return OpenFile(dir, os.O_RDWR|unix.O_TMPFILE, mode)
+	return OpenFile(dir, os.O_RDWR|unnamedFlag, mode)
 }
+
+const unnamedFlag = unix.O_TMPFILE
 
 // Link gives a file of Unnamed its name, which must not be taken. The name is
 // not durable before the directory is synced.

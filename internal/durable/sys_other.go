@@ -17,6 +17,8 @@ func SyncData(f *File) error { return f.Sync() }
 // Unnamed is not to be had on this system.
 func Unnamed(string, fs.FileMode) (*File, error) { return nil, errors.ErrUnsupported }
 
+const unnamedFlag = 0
+
 // Link is not to be had on this system.
 func Link(*File, string) error { return errors.ErrUnsupported }
 

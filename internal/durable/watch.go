@@ -43,6 +43,12 @@ type Change struct {
 	Data []byte
 }
 
+// Unnamed tells whether an OpOpen is that of a file without a name, which Path
+// is the directory of.
+func (c Change) Unnamed() bool {
+	return unnamedFlag != 0 && c.Flag&unnamedFlag == unnamedFlag
+}
+
 // A Watcher is called before each change. With an error the change is not made
 // and the error given to whoever wanted it; of an OpWrite the first n bytes are
 // made all the same. Several goroutines call it at once.

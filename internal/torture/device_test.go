@@ -8,49 +8,40 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
 )
 
-// TestRealDevices does to a few operations with an ext4 of its own what the
-// matrix does between program and system: it is full, or its device fails.
-func TestRealDevices(t *testing.T) {
-	t.Parallel()
-	for _, o := range operations {
-		if !o.writes || o.spare {
-			continue
-		}
-		t.Run(o.name, func(t *testing.T) {
-			t.Parallel()
-			b := newBed(t, o)
-			t.Run("full", func(t *testing.T) {
-				b.onDevice(t)
-				if o.keeps {
-					b.waitsForRoom(b.fill(filepath.Dir(b.dir()), 512<<10)) // half a segment
-					return
-				}
-				b.fill(filepath.Dir(b.dir()), b.clean.bytes/2)
-				b.fails("no space left on device")
-			})
-			t.Run("failing", func(t *testing.T) {
-				// What is written back, some time after it was written, finds no room
-				// below. With the journal gone nothing can be written at all.
-				left := b.clean.bytes / 4
-				if o.keeps {
-					left = 512 << 10
-				}
-				b.fill(b.onDevice(t), left)
-				b.fails("no space left on device", "input/output error", "read-only file system")
-			})
-		})
+// What the matrix does between program and system is done here by an ext4: it is
+// full, or its device fails.
+
+func (b *bed) onFullDevice() {
+	b.t.Helper()
+	b.onDevice()
+	if b.o.keeps {
+		b.waitsForRoom(b.fill(filepath.Dir(b.dir()), 512<<10)) // half a segment
+		return
 	}
+	b.fill(filepath.Dir(b.dir()), b.clean.bytes/2)
+	b.fails("no space left on device")
+}
+
+func (b *bed) onFailingDevice() {
+	b.t.Helper()
+	// What is written back, some time after it was written, finds no room
+	// below. With the journal gone nothing can be written at all.
+	left := b.clean.bytes / 4
+	if b.o.keeps {
+		left = 512 << 10
+	}
+	b.fill(b.onDevice(), left)
+	b.fails("no space left on device", "input/output error", "read-only file system")
 }
 
 // onDevice mounts an ext4 where the next run puts what it makes. Its device is
 // a file in another file system, which gives it room as it is written to.
-func (b *bed) onDevice(t *testing.T) (below string) {
+func (b *bed) onDevice() (below string) {
+	t := b.t
 	t.Helper()
-	b.t = t
 	b.clear()
 	b.proxy = b.cluster.Proxy(t)
 	device, disk := filepath.Join(b.root, "device"), filepath.Dir(b.dir())

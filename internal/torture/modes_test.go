@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"testing"
 
 	"github.com/pgbraid/pgbraid/internal/durable"
 )
@@ -31,37 +30,28 @@ func modes(c durable.Change) {
 	seen(dir, info, err)
 }
 
-// TestNothingIsEverOpenToOthers runs each operation for a user whose mask lets
-// everybody in.
-func TestNothingIsEverOpenToOthers(t *testing.T) {
-	t.Parallel()
-	for _, o := range operations {
-		if !o.writes {
-			continue
+// neverOpen runs the operation for a user whose mask lets everybody in.
+func (b *bed) neverOpen() {
+	b.t.Helper()
+	b.clear()
+	p := b.start("modes 0", maskVariable+"=0")
+	p.wait()
+	said := p.said.String()
+	if p.code != 0 || strings.Contains(said, openToOthers) {
+		b.t.Errorf("exit code %d, and said:\n%.2000s", p.code, said)
+	}
+	err := filepath.WalkDir(b.dir(), func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
 		}
-		t.Run(o.name, func(t *testing.T) {
-			t.Parallel()
-			b := newBed(t, o)
-			p := b.start("modes 0", maskVariable+"=0")
-			p.wait()
-			said := p.said.String()
-			if p.code != 0 || strings.Contains(said, openToOthers) {
-				t.Errorf("exit code %d, and said:\n%.2000s", p.code, said)
-			}
-			err := filepath.WalkDir(b.dir(), func(path string, d os.DirEntry, err error) error {
-				if err != nil {
-					return err
-				}
-				info, err := d.Info()
-				if err == nil && info.Mode()&os.ModeSymlink == 0 && info.Mode().Perm()&0o077 != 0 {
-					t.Errorf("%s is %s", path, info.Mode())
-				}
-				return err
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-		})
+		info, err := d.Info()
+		if err == nil && info.Mode()&os.ModeSymlink == 0 && info.Mode().Perm()&0o077 != 0 {
+			b.t.Errorf("%s is %s", path, info.Mode())
+		}
+		return err
+	})
+	if err != nil {
+		b.t.Fatal(err)
 	}
 }
 

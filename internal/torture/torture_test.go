@@ -70,6 +70,17 @@ func TestMatrix(t *testing.T) {
 					t.Logf("%d points in %s: %v", points(t), time.Since(begun).Round(time.Second), ended)
 				})
 			}
+			if !o.writes {
+				return
+			}
+			for name, try := range map[string]func(){
+				"full device": b.onFullDevice, "failing device": b.onFailingDevice, "never open to others": b.neverOpen,
+			} {
+				t.Run(name, func(t *testing.T) {
+					b.t = t
+					try()
+				})
+			}
 		})
 	}
 }

@@ -19,8 +19,15 @@ import (
 	"testing"
 
 	"github.com/pgbraid/pgbraid/internal/durable"
-	"golang.org/x/sys/unix"
 )
+
+// SkipWhereSlow leaves a test to the run without the race detector, which makes
+// playing back many times slower. make test does both.
+func SkipWhereSlow(t testing.TB) {
+	if raceDetector {
+		t.Skip("with the race detector this takes minutes: make test runs it without")
+	}
+}
 
 // Log is what was done, in order.
 type Log struct {
@@ -223,7 +230,7 @@ func (s *state) apply(c durable.Change) {
 	switch c.Op {
 	case durable.OpOpen:
 		switch {
-		case c.Flag&unix.O_TMPFILE == unix.O_TMPFILE:
+		case c.Unnamed():
 			there = &inode{}
 		case there == nil && c.Flag&os.O_CREATE != 0:
 			there = &inode{}
