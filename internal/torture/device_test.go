@@ -42,8 +42,6 @@ func (b *bed) onFailingDevice() {
 func (b *bed) onDevice() (below string) {
 	t := b.t
 	t.Helper()
-	b.clear()
-	b.proxy = b.cluster.Proxy(t)
 	device, disk := filepath.Join(b.root, "device"), filepath.Dir(b.dir())
 	for _, dir := range []string{device, disk} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -33,7 +33,6 @@ func modes(c durable.Change) {
 // neverOpen runs the operation for a user whose mask lets everybody in.
 func (b *bed) neverOpen() {
 	b.t.Helper()
-	b.clear()
 	p := b.start("modes 0", maskVariable+"=0")
 	p.wait()
 	said := p.said.String()

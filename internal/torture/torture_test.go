@@ -77,7 +77,8 @@ func TestMatrix(t *testing.T) {
 				"full device": b.onFullDevice, "failing device": b.onFailingDevice, "never open to others": b.neverOpen,
 			} {
 				t.Run(name, func(t *testing.T) {
-					b.t = t
+					b.t, b.proxy = t, b.cluster.Proxy(t)
+					b.clear()
 					try()
 				})
 			}
