@@ -94,7 +94,8 @@ type helpOption bool
 
 // BeforeReset shows the help before anything else is looked at.
 func (helpOption) BeforeReset(c *kong.Context) error {
-	if err := c.PrintUsage(false); err != nil {
+	// Whoever reads only its beginning has seen enough.
+	if err := c.PrintUsage(false); err != nil && !errors.Is(err, syscall.EPIPE) {
 		return err
 	}
 	return errShown

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -202,5 +203,29 @@ func TestRateIsParsedAsPgBasebackupDoes(t *testing.T) {
 		if got != want {
 			t.Errorf("%q is %d, %v, want %d", text, got, err, want)
 		}
+	}
+}
+
+// TestHelpThatIsNotReadToItsEnd is pgbraid clone --help | head -1.
+func TestHelpThatIsNotReadToItsEnd(t *testing.T) {
+	t.Parallel()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = w.Close() }()
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), []string{"clone", "--help"}, w, io.Discard); !errors.Is(err, errShown) {
+		t.Error(err)
+	}
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = full.Close() }()
+	if err := run(t.Context(), []string{"clone", "--help"}, full, io.Discard); errors.Is(err, errShown) {
+		t.Error("help that could not be written counts as shown")
 	}
 }
