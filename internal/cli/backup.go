@@ -51,7 +51,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 WAL missing on the server,
 func (c *backupCommand) Run(ctx context.Context, to *streams) error {
 	options, err := c.options(to.out)
 	if err != nil {
-		return &usageError{err}
+		return &usageError{err: err}
 	}
 	result, err := c.run(ctx, to, options, &c.connectionOptions)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -73,18 +74,23 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 		args = []string{"--help"}
 	}
 	chosen, err := parser.Parse(args)
-	if errors.Is(err, errShown) {
+	switch {
+	case errors.Is(err, errShown):
 		return err
-	}
-	if err != nil && args[0] == restoreWALName {
+	case err != nil && args[0] == restoreWALName:
 		// To the server the usual code would say that its log ends here.
-		return &faultError{&usageError{err}}
+		err = &faultError{&usageError{err: err}}
+	case err != nil:
+		err = &usageError{err: err}
+	default:
+		chosen.BindTo(ctx, (*context.Context)(nil))
+		err = chosen.Run(&streams{out, errOut})
 	}
-	if err != nil {
-		return &usageError{err}
+	var usage *usageError
+	if errors.As(err, &usage) && slices.ContainsFunc(parser.Model.Children, func(n *kong.Node) bool { return n.Name == args[0] }) {
+		usage.command = " " + args[0]
 	}
-	chosen.BindTo(ctx, (*context.Context)(nil))
-	return chosen.Run(&streams{out, errOut})
+	return err
 }
 
 // errShown ends a run that was only to show something.

@@ -229,3 +229,19 @@ func TestHelpThatIsNotReadToItsEnd(t *testing.T) {
 		t.Error("help that could not be written counts as shown")
 	}
 }
+
+func TestUsageErrorsPointToTheRightHelp(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"receive --nothing":          `Try "pgbraid receive --help".`,
+		"backup -D x --format=other": `Try "pgbraid backup --help".`,
+		"restore-wal":                `Try "pgbraid restore-wal --help".`,
+		"backpu":                     `Try "pgbraid --help".`,
+		"--nothing":                  `Try "pgbraid --help".`,
+	} {
+		err := run(t.Context(), strings.Fields(line), io.Discard, io.Discard)
+		if got := Hint(err); got != want {
+			t.Errorf("pgbraid %s: %v: hint %q, want %q", line, err, got, want)
+		}
+	}
+}

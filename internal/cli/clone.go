@@ -35,7 +35,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 WAL missing on the server,
 func (c *cloneCommand) Run(ctx context.Context, to *streams) error {
 	options := &basebackup.Options{Directory: c.PGData, Standby: true, WALDirectory: c.WALDir}
 	if err := mapTablespaces(options, c.TablespaceMapping); err != nil {
-		return &usageError{err}
+		return &usageError{err: err}
 	}
 	result, err := c.run(ctx, to, options, &c.connectionOptions)
 	if err != nil {

@@ -54,7 +54,7 @@ SIGINT/SIGTERM/SIGHUP.`
 func (c *combineCommand) Run(ctx context.Context, to *streams) error {
 	options, err := c.options()
 	if err != nil {
-		return &usageError{err}
+		return &usageError{err: err}
 	}
 	renderer := rendererFor(to.err, c.Progress, c.Quiet)
 	options.Logger = newLogger(progress.NewWriter(to.err, renderer), levelFor(c.Verbose, c.Quiet))
@@ -62,7 +62,7 @@ func (c *combineCommand) Run(ctx context.Context, to *streams) error {
 		options.OnProgress = renderer.Update
 	}
 	if err := options.Check(); err != nil {
-		return &usageError{err}
+		return &usageError{err: err}
 	}
 	result, err := combine.Run(ctx, *options)
 	renderer.Finish()

@@ -23,7 +23,7 @@ func (o *connectionOptions) parse() (*conninfo.Info, error) {
 		NoPassword: o.NoPassword, ForcePassword: o.Password,
 	}, "pgbraid")
 	if err != nil {
-		return nil, &usageError{err}
+		return nil, &usageError{err: err}
 	}
 	return info, nil
 }
@@ -39,7 +39,7 @@ func WithPassword(ctx context.Context, info *conninfo.Info, f func(*pgconn.Confi
 		}
 		config, err := info.Config()
 		if err != nil {
-			return &usageError{err}
+			return &usageError{err: err}
 		}
 		err = f(config)
 		if !info.NeedsPassword(err) {

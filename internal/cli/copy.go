@@ -45,7 +45,7 @@ type copyOptions struct {
 // run takes the backup that o tells of, which the options are added to.
 func (c *copyOptions) run(ctx context.Context, to *streams, o *basebackup.Options, connection *connectionOptions) (*basebackup.Result, error) {
 	if err := c.complete(o); err != nil {
-		return nil, &usageError{err}
+		return nil, &usageError{err: err}
 	}
 	info, err := connection.parse()
 	if err != nil {
@@ -60,7 +60,7 @@ func (c *copyOptions) run(ctx context.Context, to *streams, o *basebackup.Option
 		o.OnProgress = renderer.Update
 	}
 	if err := o.Check(); err != nil {
-		return nil, &usageError{err}
+		return nil, &usageError{err: err}
 	}
 
 	var result *basebackup.Result

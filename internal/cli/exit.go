@@ -47,7 +47,10 @@ func EndedBy(err error) (signal os.Signal, ok bool) {
 }
 
 // usageError is a command line that cannot be carried out.
-type usageError struct{ err error }
+type usageError struct {
+	err     error
+	command string // behind a space; "" if there is none of the name that was given
+}
 
 func (u *usageError) Error() string { return u.err.Error() }
 func (u *usageError) Unwrap() error { return u.err }

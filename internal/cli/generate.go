@@ -40,7 +40,7 @@ type generateCompletion struct {
 func (c *generateCompletion) Run(k *kong.Context, to *streams) error {
 	text, err := clidoc.Completion(c.Shell, k.Model)
 	if err != nil {
-		return &usageError{err}
+		return &usageError{err: err}
 	}
 	_, err = io.WriteString(to.out, text)
 	return err

@@ -55,7 +55,7 @@ Exit codes: 0 ended by a signal or at --endpos, 1 failed, 2 wrong usage,
 func (c *receiveCommand) Run(ctx context.Context, to *streams) error {
 	options, err := c.options()
 	if err != nil {
-		return &usageError{err}
+		return &usageError{err: err}
 	}
 	info, err := c.parse()
 	if err != nil {

@@ -59,7 +59,7 @@ func Hint(err error) string {
 	}
 	var usage *usageError
 	if errors.As(err, &usage) {
-		return `Try "pgbraid --help", or "pgbraid COMMAND --help".`
+		return fmt.Sprintf(`Try "pgbraid%s --help".`, usage.command)
 	}
 	// A file of this machine may be missing or forbidden as well as a socket.
 	var pg *pgconn.PgError

@@ -47,7 +47,7 @@ by SIGINT/SIGTERM/SIGHUP.`
 func (c *verifyCommand) Run(ctx context.Context, to *streams) error {
 	options, err := c.options()
 	if err != nil {
-		return &usageError{err}
+		return &usageError{err: err}
 	}
 	renderer := rendererFor(to.err, c.Progress, c.Quiet)
 	options.Logger = newLogger(progress.NewWriter(to.err, renderer), levelFor(c.Verbose, c.Quiet))
