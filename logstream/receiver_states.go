@@ -85,9 +85,6 @@ func (r *Receiver) stopHere() State {
 
 func (r *Receiver) connect(ctx context.Context) error {
 	c, err := replconn.Connect(ctx, r.config)
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		return cause // pgconn names only the cancellation
-	}
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ type Conn struct {
 
 // Connect opens a connection. config must come from pgconn.ParseConfig and
 // have the runtime parameter replication=true. An error that the server sent
-// is, or wraps, a *pgconn.PgError.
+// is, or wraps, a *pgconn.PgError; when ctx ends it is ctx's cause.
 func Connect(ctx context.Context, config *pgconn.Config) (*Conn, error) {
 	config = config.Copy()
 	var address string
@@ -78,6 +78,9 @@ func Connect(ctx context.Context, config *pgconn.Config) (*Conn, error) {
 		return build(r, w)
 	}
 	pg, err := pgconn.ConnectConfig(ctx, config)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return nil, cause // pgconn names only the cancellation
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -155,3 +155,25 @@ func TestPinRefusesOtherAddresses(t *testing.T) {
 	}
 	_ = free.Close()
 }
+
+// TestEndOfContextEndsConnectingWithItsCause is a signal while a server does not
+// answer.
+func TestEndOfContextEndsConnectingWithItsCause(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	host, port, _ := net.SplitHostPort(l.Addr().String())
+	config, err := pgconn.ParseConfig("host=" + host + " port=" + port + " user=u dbname=replication sslmode=disable replication=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("somebody ended it")
+	time.AfterFunc(20*time.Millisecond, func() { cancel(cause) })
+	if _, err := Connect(ctx, config); !errors.Is(err, cause) || strings.Contains(err.Error(), "canceled") {
+		t.Errorf("%v", err)
+	}
+}

@@ -209,6 +209,11 @@ func (p *process) wait() {
 	}
 }
 
+// signal is the one that ended it.
+func (p *process) signal() syscall.Signal {
+	return p.cmd.ProcessState.Sys().(syscall.WaitStatus).Signal()
+}
+
 // sleep waits for a moment of the run, or its end.
 func (p *process) sleep(d time.Duration) {
 	select {
@@ -235,7 +240,7 @@ func (b *bed) try(f *fault, seed uint64) string {
 	}
 	how := "failed"
 	switch {
-	case p.code == -1 && f.code == 143 && there(filepath.Dir(b.dir()), "d") == "":
+	case p.code == -1 && f.code != -1 && p.signal() == syscall.SIGTERM && said == "":
 		how = "had not begun" // to look out for signals
 	case p.code == 0:
 		how = "succeeded"
