@@ -81,7 +81,10 @@ func (c *cursor) end(kind flushKind) error {
 	segment := c.segment
 	c.segment = nil
 	if err := c.flush.add(flushJob{kind, segment, c.pos}); err != nil {
-		_ = segment.Leave() // the flusher's own error is the cause
+		// The flusher's own error is the cause, unless one can get over that.
+		if e := segment.Leave(); e != nil && noRoomToPack(err) && !noRoom(e) {
+			return &StoreError{Err: e}
+		}
 		return err
 	}
 	return nil

@@ -13,7 +13,7 @@ const tiny SegmentSize = 8
 
 func newTestCursor(t *testing.T, pos Position) (*cursor, *fakeStore) {
 	store := newFakeStore(tiny)
-	f := newFlusher(pos, func() {}, nil)
+	f := newFlusher(pos, 0, func() {}, nil)
 	t.Cleanup(func() { _ = f.close() }) // the tests look at its errors
 	return &cursor{store: store, size: tiny, flush: f, pos: pos}, store
 }
@@ -241,7 +241,7 @@ func TestSyncInTheStreamsOwnGoroutine(t *testing.T) {
 func newDirCursor(t testing.TB, size SegmentSize) *cursor {
 	t.Helper()
 	pos := Position{1, LSN(size)}
-	f := newFlusher(pos, func() {}, nil)
+	f := newFlusher(pos, 0, func() {}, nil)
 	c := &cursor{store: NewDirStore(t.TempDir(), size, DirOptions{}), size: size, flush: f, pos: pos}
 	t.Cleanup(func() { _ = errors.Join(c.end(flushLeave), f.close()) })
 	return c

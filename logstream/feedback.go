@@ -62,7 +62,7 @@ func (f *feedback) run(ctx context.Context) {
 	tick = max(tick, time.Millisecond)
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	silence := f.conn.NewSilence(tick)
+	silence := f.conn.NewSilence(max(tick, f.silence/4))
 	last := time.Now()
 	if f.interval > 0 && f.send() != nil {
 		return

@@ -48,8 +48,8 @@ type flushJob struct {
 // is slower than the network must not gather open files without end.
 const maxFlushJobs = 16
 
-func newFlusher(start Position, advanced func(), took func(time.Duration)) *flusher {
-	f := &flusher{durable: start, advanced: advanced, took: took, done: make(chan struct{})}
+func newFlusher(start Position, sealed int, advanced func(), took func(time.Duration)) *flusher {
+	f := &flusher{durable: start, sealed: sealed, advanced: advanced, took: took, done: make(chan struct{})}
 	f.changed.L = &f.mu
 	go f.run()
 	return f
@@ -112,8 +112,16 @@ func (f *flusher) syncNow(segment Segment, upTo Position) (done bool, err error)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.durable = upTo
+	f.advance(upTo)
 	return true, nil
+}
+
+// advance needs the mutex. Where the stream began anew it goes over what is
+// durable already.
+func (f *flusher) advance(to Position) {
+	if to.Timeline != f.durable.Timeline || to.LSN > f.durable.LSN {
+		f.durable = to
+	}
 }
 
 // failed is the first error that a job met, or nil.
@@ -182,10 +190,10 @@ func (f *flusher) run() {
 		f.mu.Lock()
 		f.busy = false
 		switch {
-		case err != nil && f.err == nil:
+		case err != nil && (f.err == nil || noRoomToPack(f.err) && !noRoom(err)):
 			f.err = &StoreError{Err: err}
 		case f.err == nil:
-			f.durable = job.upTo
+			f.advance(job.upTo)
 			if job.kind == flushSeal {
 				f.sealed++
 			}

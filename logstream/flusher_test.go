@@ -19,7 +19,7 @@ type flushing struct {
 
 func newFlushing(t *testing.T) *flushing {
 	b := &flushing{t: t}
-	b.flusher = newFlusher(at(0), func() {
+	b.flusher = newFlusher(at(0), 0, func() {
 		b.position() // it must not be called with the lock held
 		b.moves++
 	}, func(d time.Duration) { b.took = append(b.took, d) })
@@ -229,7 +229,7 @@ func TestCloseDoesWhatIsQueued(t *testing.T) {
 
 func TestFlusherWithNothingToDoCloses(t *testing.T) {
 	t.Parallel()
-	f := newFlusher(at(5), func() { t.Error("advanced is called for nothing") }, nil)
+	f := newFlusher(at(5), 0, func() { t.Error("advanced is called for nothing") }, nil)
 	if err := f.drain(); err != nil {
 		t.Error(err)
 	}

@@ -92,6 +92,11 @@ func (p Position) String() string {
 	return fmt.Sprintf("%s on timeline %d", p.LSN, p.Timeline)
 }
 
+// after tells whether p is reached later than q in the log of one cluster.
+func (p Position) after(q Position) bool {
+	return p.Timeline > q.Timeline || p.Timeline == q.Timeline && p.LSN > q.LSN
+}
+
 // SegmentSize is the size in bytes of the cluster's WAL segment files, fixed
 // by initdb --wal-segsize: a power of two from 1 MiB to 1 GiB.
 type SegmentSize uint32

@@ -85,10 +85,12 @@ type Receiver struct {
 	feedback *feedback
 
 	lastProgress time.Time
-	pauses       int // since the last progress
-	turnedBack   Position
-	turns        int // back to turnedBack
+	pauses       int      // since the last progress
+	reached      Position // the end of what was written before going back for lack of room
+	turnedBack   Position // where to
+	turns        int      // back to there
 	failure      error
+	noRoom       error         // why the stream went back to turnedBack
 	streamed     bool          // WAL was streamed since Run began
 	wake         chan struct{} // gets an element when a stop position is set
 
@@ -201,7 +203,7 @@ func (r *Receiver) Status() Status {
 // When it returns, everything that it wrote is as durable as it will be.
 func (r *Receiver) Run(ctx context.Context, start Position) (err error) {
 	r.feedback = nil
-	r.begin(start)
+	r.begin(Position{start.Timeline, r.options.SegmentSize.Floor(start.LSN)}, 0)
 	r.lastProgress = time.Now()
 	defer func() {
 		r.disconnect()
@@ -229,30 +231,42 @@ func (r *Receiver) Run(ctx context.Context, start Position) (err error) {
 			r.serverIsAt(r.server.position)
 		}
 	}
+	if r.failure == nil && r.reached.after(r.cursor.pos) {
+		return r.noRoom // what was received since is not kept
+	}
 	return r.failure
 }
 
-// begin sets the cursor to the start of the segment that a position lies in.
-func (r *Receiver) begin(p Position) {
-	p.LSN = r.options.SegmentSize.Floor(p.LSN)
-	r.flush = newFlusher(p, r.flushed, r.options.OnFlush)
-	r.cursor = &cursor{store: r.options.Store, size: r.options.SegmentSize, flush: r.flush, pos: p}
+// begin sets the cursor to the start of the segment that the durable position
+// lies in, with so many segments sealed before.
+func (r *Receiver) begin(durable Position, sealed int) {
+	r.flush = newFlusher(durable, sealed, r.flushed, r.options.OnFlush)
+	durable.LSN = r.options.SegmentSize.Floor(durable.LSN)
+	r.cursor = &cursor{store: r.options.Store, size: r.options.SegmentSize, flush: r.flush, pos: durable}
 }
 
 // beginAnew goes back to where the log is durable, as the next run of a process
-// would: the flusher has failed, and does nothing more.
-func (r *Receiver) beginAnew() {
-	_ = r.cursor.end(flushLeave) // the flusher's error is known
-	_ = r.flush.close()
-	durable := r.flush.position()
-	if r.turnedBack != durable {
-		r.turnedBack, r.turns = durable, 0
+// would: there was no room to compress a segment, and the flusher does nothing
+// more. The error is one of more than that.
+func (r *Receiver) beginAnew() error {
+	reached := r.cursor.pos
+	for _, err := range []error{r.cursor.end(flushLeave), r.flush.close()} {
+		if err != nil && !noRoomToPack(err) {
+			return err
+		}
+	}
+	if reached.after(r.reached) {
+		r.reached = reached
+	}
+	r.begin(r.flush.progress())
+	if r.turnedBack != r.cursor.pos {
+		r.turnedBack, r.turns = r.cursor.pos, 0
 	}
 	// That the stream went on does not shorten the pause: it went on before.
 	r.pauses = r.turns
 	r.turns++
-	r.begin(durable)
 	r.publish(0)
+	return nil
 }
 
 func (r *Receiver) setState(s State) {
@@ -307,6 +321,14 @@ func (r *Receiver) progress(serverEnd LSN) {
 
 // flushed is called by the flusher's goroutine.
 func (r *Receiver) flushed() {
+	if r.flush.failed() != nil {
+		// The stream may be waiting for a server that has nothing to send.
+		r.mu.Lock()
+		if r.active != nil {
+			r.active.Interrupt()
+		}
+		r.mu.Unlock()
+	}
 	if f := r.noteDurable(); f != nil {
 		f.flushed()
 	}
@@ -350,6 +372,10 @@ func (r *Receiver) atStop(p Position) bool {
 // or the end.
 func (r *Receiver) retry(err error) State {
 	r.disconnect()
+	failed := r.flush.failed()
+	if failed != nil {
+		err = failed // it may not have been met yet
+	}
 	r.mu.Lock()
 	r.status.LastError = err
 	r.mu.Unlock()
@@ -360,10 +386,15 @@ func (r *Receiver) retry(err error) State {
 	}
 	patience := r.options.GiveUpAfter
 	switch {
-	case patience == 0 && r.diskFull(err):
+	case patience == 0 && diskFull(err, failed):
 		// There may be room again; what is durable is not touched.
-		if r.flush.failed() != nil {
-			r.beginAnew()
+		if failed == nil {
+			break
+		}
+		r.noRoom = err
+		if err := r.beginAnew(); err != nil {
+			r.failure = err
+			return Stopped
 		}
 	case patience != 0 && !r.streamed && sqlstate(err) != "":
 		// The server refused the stream before its first byte: a person who
@@ -385,14 +416,11 @@ func (r *Receiver) retry(err error) State {
 }
 
 // diskFull tells whether err says that there is no room, and not that bytes
-// which were written are lost: after a failed fsync nothing helps. Those of a
-// segment that could not be compressed are still there.
-func (r *Receiver) diskFull(err error) bool {
+// which were written are lost: after a failed fsync nothing helps. failed is the
+// flusher's error.
+func diskFull(err, failed error) bool {
 	var store *StoreError
-	var packing *packError
-	failed := r.flush.failed()
-	return errors.As(err, &store) && noRoom(err) &&
-		(failed == nil || errors.As(failed, &packing) && noRoom(packing))
+	return errors.As(err, &store) && noRoom(err) && (failed == nil || noRoomToPack(failed))
 }
 
 const (

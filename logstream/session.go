@@ -129,6 +129,9 @@ func (s *session) follow(ctx context.Context) (ending, error) {
 		if s.atStop(s.cursor.pos) {
 			return reachedStop, nil
 		}
+		if err := s.cursor.flush.failed(); err != nil {
+			return 0, err
+		}
 		if s.synchronous && !s.conn.Buffered() {
 			if err := s.syncNow(); err != nil {
 				return 0, err
@@ -136,7 +139,7 @@ func (s *session) follow(ctx context.Context) (ending, error) {
 		}
 		kind, body, err := s.conn.Receive()
 		if errors.Is(err, os.ErrDeadlineExceeded) && s.resume(ctx) {
-			continue // a stop position was set
+			continue // a stop position was set, or the flusher failed
 		}
 		if err != nil {
 			return 0, err

@@ -28,6 +28,12 @@ type packError struct{ error }
 
 func (e *packError) Unwrap() error { return e.error }
 
+// noRoomToPack tells whether err is that of a packError, for lack of room.
+func noRoomToPack(err error) bool {
+	var packing *packError
+	return errors.As(err, &packing) && noRoom(packing)
+}
+
 func (s *dirSegment) packedPath() string {
 	return filepath.Join(s.store.dir, s.name+s.store.options.Compression.Method.Suffix())
 }

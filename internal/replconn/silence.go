@@ -9,9 +9,10 @@ import (
 // Silence tells how long the server has been silent while it was listened to.
 // It is for one goroutine, which looks every now and then.
 //
-// What counts is time in which this process could run: between two looks at
-// most a tick and a quarter. A process that was stopped, or whose machine was, has heard
-// nothing for long either, but that says nothing about the server.
+// What counts is time in which this process could run. One that was stopped, or
+// whose machine was, has heard nothing for long either, but that says nothing
+// about the server: of a longer time between two looks a tick and a quarter
+// counts, and only from the next look on, when what had come meanwhile was read.
 type Silence struct {
 	conn   *Conn
 	most   int64 // that one look may add
@@ -29,15 +30,20 @@ func (c *Conn) NewSilence(tick time.Duration) *Silence {
 // Look is how long the present read has been waiting, 0 if none is.
 func (s *Silence) Look() time.Duration {
 	since, now := s.conn.frames.waiting.Load(), Monotonic()
-	switch {
-	case since == 0:
-		s.silent = 0
-	case since != s.since: // since the last look
-		s.silent = min(now-since, s.most)
-	default:
-		s.silent += min(now-s.looked, s.most)
+	passed := now - s.looked
+	if since != s.since { // it began after the last look
+		s.silent, passed = 0, min(passed, now-since)
 	}
+	late := passed > s.most
+	passed = min(passed, s.most)
 	s.since, s.looked = since, now
+	if since == 0 {
+		return 0
+	}
+	s.silent += passed
+	if late {
+		return time.Duration(s.silent - passed)
+	}
 	return time.Duration(s.silent)
 }
 

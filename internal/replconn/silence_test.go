@@ -16,18 +16,25 @@ func TestOnlyTimeThatWasLivedThroughIsSilence(t *testing.T) {
 	if got := s.Look(); got != 0 {
 		t.Errorf("%s while nothing is read", got)
 	}
-	c.frames.waiting.Store(Monotonic() - int64(time.Hour))
-	if got := s.Look(); got != most {
-		t.Errorf("%s at the first look at a read that began an hour before", got)
-	}
-	s.looked -= int64(4 * time.Second)
-	if got := s.Look(); got < most+4*time.Second || got > most+6*time.Second {
-		t.Errorf("%s 4 s later", got)
+	near := func(what string, got, want time.Duration) {
+		t.Helper()
+		if got < want || got > want+time.Second {
+			t.Errorf("%s %s, want %s", got, what, want)
+		}
 	}
 	s.looked -= int64(time.Hour)
-	if got := s.Look(); got < 2*most+4*time.Second || got > 2*most+6*time.Second {
-		t.Errorf("%s after a stop of an hour", got)
-	}
+	c.frames.waiting.Store(Monotonic() - int64(time.Hour))
+	near("at the look after a stop of an hour", s.Look(), 0)
+	near("at the next", s.Look(), most)
+	s.looked -= int64(4 * time.Second)
+	near("4 s later", s.Look(), most+4*time.Second)
+	s.looked -= int64(time.Hour)
+	near("at the look after another stop", s.Look(), most+4*time.Second)
+	s.looked -= int64(tick)
+	near("a tick later", s.Look(), 2*most+4*time.Second+tick)
+	s.looked -= int64(tick)
+	c.frames.waiting.Store(Monotonic() - int64(3*time.Second))
+	near("3 s into another read", s.Look(), 3*time.Second)
 	c.frames.waiting.Store(Monotonic()) // something came
 	if got := s.Look(); got > time.Second {
 		t.Errorf("%s when a read had just begun", got)
