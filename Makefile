@@ -82,7 +82,7 @@ servers: ## bring the PostgreSQL servers that the tests run against, and client 
 WITHOUTRACE = /internal/(torture|dropin)$$
 
 .PHONY: test
-test: servers ## the tests, on PostgreSQL 14 to 18, with the race detector
+test: servers ## the tests, on PostgreSQL 14 to 18, most with the race detector
 	$(GO) vet ./...
 	$(GO) test -race -timeout 15m $(TESTFLAGS) $$($(GO) list ./... | grep -v -E '$(WITHOUTRACE)')
 	$(GO) test -timeout 15m $(TESTFLAGS) $$($(GO) list ./... | grep -E '$(WITHOUTRACE)')

@@ -3,9 +3,9 @@
 #
 #   scripts/coverage.sh [PROFILE]     with a profile of an earlier run: looks at that
 set -euo pipefail
+profile=${1:+$(realpath "$1")}
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 public=./basebackup/...,./logstream/...,./tarx/...
-profile=${1:-}
 if [ -z "$profile" ]; then
 	profile=$(mktemp)
 	trap 'rm -f "$profile"' EXIT

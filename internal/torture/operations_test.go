@@ -24,8 +24,10 @@ type operation struct {
 	// connects says that it talks to a server, writes that it makes files,
 	// keeps that it goes on in its directory from run to run.
 	connects, writes, keeps bool
-	// spare says that it makes things ahead that it can do without.
-	spare   bool
+	// spare says that it makes things ahead that it can do without, oneDisk
+	// that what it reads and what it makes are on the same one.
+	spare, oneDisk bool
+
 	prepare func(b *bed)
 	args    func(b *bed) []string
 	// whole complains unless what a run made is whole.
@@ -51,7 +53,7 @@ var operations = []*operation{
 		looksWhole: func(*bed) string { return "" }},
 	{name: "combine", writes: true, prepare: takeChain,
 		args: combined(), whole: verified, looksWhole: plainLooksWhole},
-	{name: "combine copy_file_range", writes: true, prepare: takeChain,
+	{name: "combine copy_file_range", writes: true, oneDisk: true, prepare: takeChain,
 		args: combined("--copy-file-range"), whole: verified, looksWhole: plainLooksWhole},
 }
 
@@ -137,7 +139,7 @@ func fillLog(b *bed) {
 	b.cluster.SQL(b.t, "SELECT pg_switch_wal()")
 	b.cluster.SQL(b.t, "SELECT pg_create_physical_replication_slot('first', true)")
 	for range logSize {
-		b.cluster.SQL(b.t, "SELECT pg_logical_emit_message(true, 'torture', repeat(md5(random()::text), 32000)); SELECT pg_switch_wal()")
+		b.cluster.SQL(b.t, "SELECT pg_logical_emit_message(true, 'torture', (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 32000))); SELECT pg_switch_wal()")
 	}
 	b.end = b.cluster.Query(b.t, "SELECT pg_current_wal_flush_lsn()")
 	b.cluster.SQL(b.t, "SELECT pg_logical_emit_message(true, 'torture', 'behind the end'); SELECT pg_switch_wal()")
