@@ -45,7 +45,7 @@ func TestLogConnectionLostInATarBackup(t *testing.T) {
 		writer := pgtest.StartWriter(t, primary, pgtest.WriterOptions{})
 		c := newClone(t, primary.ConnString())
 		c.options.Format, c.options.Compress = basebackup.Tar, compress
-		c.options.MaxRate = 16 << 10
+		c.options.MaxRate = 8 << 10
 		c.start()
 		c.awaitStreams()
 		before := "0"

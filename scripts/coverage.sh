@@ -10,7 +10,7 @@ if [ -z "$profile" ]; then
 	profile=$(mktemp)
 	trap 'rm -f "$profile"' EXIT
 	go test -count=1 -timeout 20m -coverpkg="$public" -coverprofile="$profile" \
-		./basebackup/... ./logstream/... ./tarx/... ./internal/cli/... ./internal/dropin/... >&2
+		./basebackup/... ./logstream/... ./tarx/... ./internal/cli/... >&2
 fi
 # A block is in the profile once for each test binary.
 awk 'NR > 1 {
