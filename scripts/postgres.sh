@@ -135,14 +135,19 @@ install_server() {
 }
 
 # install_debian brings pg_verifybackup and pg_waldump, which the packages
-# above lack, and the programs that read compressed archives. It must not leave
-# a running cluster behind.
+# above lack, the programs that read compressed archives, and those that make
+# file systems. It must not leave a running cluster behind.
 install_debian() {
 	local program
 	for program in lz4 zstd; do
 		[[ -z $check ]] || command -v "$program" >/dev/null || die "$program is missing: run scripts/postgres.sh debian"
 		need "$program" "$program"
 	done
+	# Tests of root make file systems of their own; others skip these.
+	if [[ -z $check ]] && can_install; then
+		need mkfs.ext4 e2fsprogs
+		need mkfs.xfs xfsprogs
+	fi
 	compgen -G '/usr/lib/postgresql/*/bin/pg_verifybackup' >/dev/null && return
 	[[ -z $check ]] || die "pg_verifybackup is missing: run scripts/postgres.sh debian"
 	can_install || die "pg_verifybackup is missing: install the packages postgresql-15 and postgresql-client-15"

@@ -1,0 +1,74 @@
+package combine
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestCloneSharesWhatIsNotRebuilt combines on an XFS, which has reflinks.
+func TestCloneSharesWhatIsNotRebuilt(t *testing.T) {
+	disk, err := os.MkdirTemp("", "xfs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(disk) })
+	image, mounted := filepath.Join(disk, "image"), filepath.Join(disk, "mounted")
+	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 400<<20), os.Mkdir(mounted, 0o755), os.Chmod(disk, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range [][]string{{"mkfs.xfs", "-q", image}, {"mount", "-o", "loop", image, mounted}} {
+		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+			t.Skipf("this test mounts an XFS, for which it must be root and have xfsprogs: %v: %s", err, out)
+		}
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(mounted, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Setenv("TMPDIR", mounted)
+
+	const large, changed = 4096, 64 // blocks
+	content := make([]byte, 0, large*blockSize)
+	for n := range large {
+		content = append(content, block(n)...)
+	}
+	before := bytes.Repeat(block(7), changed)
+	root, dirs := written(t,
+		made(0x2000028, 0, map[string][]byte{relation: content, "base/5/16385": before}),
+		made(0x3000028, 0x2000028, map[string][]byte{
+			changes:                                 incremental(large, nil),
+			"base/5/" + incrementalPrefix + "16385": incremental(changed, map[uint32][]byte{3: block(9)}),
+		}))
+	o := testOptions(t, root, dirs)
+	o.Method = Clone
+	free := room(t, mounted)
+	mustRun(t, o)
+	unix.Sync()
+	if took := free - room(t, mounted); took > large*blockSize/4 {
+		t.Errorf("it took %d bytes of a disk on which it shares %d", took, len(content))
+	}
+	if got := read(t, filepath.Join(o.Output, relation)); !bytes.Equal(got, content) {
+		t.Errorf("%d bytes differ from the %d of the full backup", len(got), len(content))
+	}
+	copy(before[3*blockSize:], block(9))
+	if got := read(t, filepath.Join(o.Output, "base/5/16385")); !bytes.Equal(got, before) {
+		t.Error("the rebuilt file differs")
+	}
+}
+
+// room is how many bytes a disk has left.
+func room(t *testing.T, dir string) int64 {
+	t.Helper()
+	var disk unix.Statfs_t
+	if err := unix.Statfs(dir, &disk); err != nil {
+		t.Fatal(err)
+	}
+	return int64(disk.Bfree) * disk.Bsize
+}
