@@ -113,7 +113,9 @@ func newBed(t *testing.T, o *operation) *bed {
 	b := &bed{t: t, o: o, root: pgtest.TempDir(t)}
 	b.cluster = pgtest.Newest(t).Init(t, pgtest.SegmentSize(1), pgtest.Config("wal_keep_size = '1GB'", "summarize_wal = on",
 		// A server holds on to the slot of a connection that fell silent for so long.
-		"wal_sender_timeout = '4s'"))
+		"wal_sender_timeout = '4s'",
+		// A base backup's has no such limit: it stays until the proxy ends.
+		"max_wal_senders = 200"))
 	b.cluster.Start(t)
 	b.cluster.Load(t)
 	b.proxy = b.cluster.Proxy(t)
