@@ -285,7 +285,11 @@ func (b *bed) try(f *fault, seed uint64) string {
 		if !named {
 			complain("it does not name the cause: want one of %q", f.says)
 		}
-		if what := b.o.looksWhole(b); what != "" {
+		switch what := b.o.looksWhole(b); {
+		case what == "":
+		case p.code == -1 && !b.o.keeps:
+			b.o.whole(b, p) // it was killed at its very end
+		default:
 			complain("what is left could be taken for a result: %s", what)
 		}
 		if f.code == 1 && f.tidy && !b.o.keeps {
