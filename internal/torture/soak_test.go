@@ -53,6 +53,7 @@ func TestSoak(t *testing.T) {
 	metrics := freePort(t)
 	receiver := pgbraid("receive", "-D", archive, "-d", connString, "-Z", "lz4", "--metrics", metrics)
 	var said bytes.Buffer
+	var uses []use
 	receiver.Stderr = &said
 	if err := receiver.Start(); err != nil {
 		t.Fatal(err)
@@ -61,12 +62,11 @@ func TestSoak(t *testing.T) {
 		_ = receiver.Process.Kill()
 		_ = receiver.Wait()
 		if t.Failed() {
-			t.Logf("the receiver said:\n%s", said.String())
+			t.Logf("%v; the receiver said:\n%s", uses, said.String())
 		}
 	})
 	must(t, pgbraid("backup", "-D", base, "-d", connString, "-c", "fast", "-X", "none"))
 
-	var uses []use
 	handovers := 0
 	for begun := time.Now(); time.Since(begun) < length; handovers++ {
 		round := time.Now()
@@ -75,11 +75,14 @@ func TestSoak(t *testing.T) {
 		next := pgtest.OpenDataDir(t, primary.Server, dir)
 		next.Start(t)
 		primary.WaitCatchup(t, next)
-		for time.Since(round) < each {
+		for time.Since(round) < each*9/10 {
 			time.Sleep(each / 10)
 			proxy.Inject(pgtest.Reset, pgtest.LogConn)
 		}
+		// Both ends may take a broken connection for a good one for a moment.
+		time.Sleep(each / 10)
 		next.WaitFor(t, "SELECT status FROM pg_stat_wal_receiver", "streaming", 30*time.Second)
+		primary.WaitFor(t, "SELECT count(*) FROM pg_stat_replication WHERE application_name = 'walreceiver' AND state = 'streaming'", "1", 30*time.Second)
 		// In good order: the primary waits until all have what it wrote.
 		primary.Stop(t, pgtest.Fast)
 		committed := writer.Committed()
