@@ -192,6 +192,8 @@ func (f *flusher) run() {
 		switch {
 		case err != nil && (f.err == nil || noRoomToPack(f.err) && !noRoom(err)):
 			f.err = &StoreError{Err: err}
+		case f.err == nil && job.kind == flushMove:
+			f.durable = job.upTo
 		case f.err == nil:
 			f.advance(job.upTo)
 			if job.kind == flushSeal {

@@ -161,10 +161,15 @@ func block(stamp int) []byte {
 func written(t testing.TB, backups ...*madeBackup) (root string, dirs []string) {
 	t.Helper()
 	root = t.TempDir()
+	return root, writtenIn(t, root, backups...)
+}
+
+func writtenIn(t testing.TB, root string, backups ...*madeBackup) (dirs []string) {
+	t.Helper()
 	for n, b := range backups {
 		dirs = append(dirs, b.write(t, filepath.Join(root, fmt.Sprintf("in%d", n))))
 	}
-	return root, dirs
+	return dirs
 }
 
 // options are those of most tests.

@@ -32,21 +32,19 @@ func TestCloneSharesWhatIsNotRebuilt(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Setenv("TMPDIR", mounted)
-
 	const large, changed = 4096, 64 // blocks
 	content := make([]byte, 0, large*blockSize)
 	for n := range large {
 		content = append(content, block(n)...)
 	}
 	before := bytes.Repeat(block(7), changed)
-	root, dirs := written(t,
+	dirs := writtenIn(t, mounted,
 		made(0x2000028, 0, map[string][]byte{relation: content, "base/5/16385": before}),
 		made(0x3000028, 0x2000028, map[string][]byte{
 			changes:                                 incremental(large, nil),
 			"base/5/" + incrementalPrefix + "16385": incremental(changed, map[uint32][]byte{3: block(9)}),
 		}))
-	o := testOptions(t, root, dirs)
+	o := testOptions(t, mounted, dirs)
 	o.Method = Clone
 	free := room(t, mounted)
 	mustRun(t, o)
