@@ -130,7 +130,7 @@ func TestLinkOfANewerTablespaceIsLeftOut(t *testing.T) {
 		if _, err := os.Lstat(filepath.Join(p.options.Directory, "pg_tblspc/77777")); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("the link is there: %v", err)
 		}
-		if !strings.Contains(p.log.text(), "pg_tblspc/77777") {
+		if !strings.Contains(p.log.String(), "pg_tblspc/77777") {
 			t.Error("nobody was told")
 		}
 	})

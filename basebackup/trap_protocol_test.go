@@ -131,7 +131,7 @@ func TestNoticesComeAnywhere(t *testing.T) {
 			return nil
 		}
 		p.succeeds()
-		if !strings.Contains(p.log.text(), "page verification failed") {
+		if !strings.Contains(p.log.String(), "page verification failed") {
 			t.Error("nobody was told")
 		}
 	})

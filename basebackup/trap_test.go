@@ -11,12 +11,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pgbraid/pgbraid/basebackup"
+	"github.com/pgbraid/pgbraid/internal/pgtest"
 	"github.com/pgbraid/pgbraid/internal/pgtest/walsender"
 )
 
@@ -31,7 +31,7 @@ type trap struct {
 
 	root   string // holds everything that a clone could touch
 	space  string // where tablespace 16385 lies
-	log    trapLog
+	log    pgtest.Output
 	before map[string]string
 	result *basebackup.Result
 }
@@ -127,7 +127,7 @@ func (p *trap) fails(want string) error {
 func (p *trap) succeeds() {
 	p.t.Helper()
 	if err := p.run(); err != nil {
-		p.t.Fatalf("%v\n%s", err, p.log.text())
+		p.t.Fatalf("%v\n%s", err, p.log.String())
 	}
 	p.checkFiles()
 }
@@ -236,24 +236,6 @@ func trapTree(t testing.TB, root string) map[string]string {
 		t.Fatal(err)
 	}
 	return tree
-}
-
-// trapLog keeps what was logged.
-type trapLog struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *trapLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *trapLog) text() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func TestSampleBackupIsClonedFromEachRelease(t *testing.T) {

@@ -51,14 +51,7 @@ func TestFullDiskIsWaitedOut(t *testing.T) {
 func waitOutFullDisk(t *testing.T, compression compress.Spec) {
 	dir := pgtest.TempDir(t)
 	// Room for a few segments of 1 MB.
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=5m", "none", dir).CombinedOutput(); err != nil {
-		t.Skipf("this test mounts a small file system, for which it must be root: %v: %s", err, out)
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v: %s", err, out)
-		}
-	})
+	pgtest.Mount(t, dir, "-t", "tmpfs", "-o", "size=5m", "none")
 	c := pgtest.Newest(t).Init(t, keepAll, pgtest.SegmentSize(1))
 	c.Start(t)
 	c.SQL(t, "SELECT pg_create_physical_replication_slot('archive', true)")

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
+	"github.com/pgbraid/pgbraid/internal/pgtest"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,20 +18,11 @@ func TestCloneSharesWhatIsNotRebuilt(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(disk) })
-	image, mounted := filepath.Join(disk, "image"), filepath.Join(disk, "mounted")
-	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 400<<20), os.Mkdir(mounted, 0o755), os.Chmod(disk, 0o755)); err != nil {
+	mounted := filepath.Join(disk, "mounted")
+	if err := errors.Join(os.Mkdir(mounted, 0o755), os.Chmod(disk, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	for _, command := range [][]string{{"mkfs.xfs", "-q", image}, {"mount", "-o", "loop", image, mounted}} {
-		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-			t.Skipf("this test mounts an XFS, for which it must be root and have xfsprogs: %v: %s", err, out)
-		}
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(mounted, 0); err != nil {
-			t.Error(err)
-		}
-	})
+	pgtest.MountImage(t, mounted, filepath.Join(disk, "image"), 400<<20, "mkfs.xfs", "-q")
 	const large, changed = 4096, 64 // blocks
 	content := make([]byte, 0, large*blockSize)
 	for n := range large {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -11,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,24 +17,6 @@ import (
 	"github.com/pgbraid/pgbraid/internal/pgtest"
 	"github.com/pgbraid/pgbraid/internal/pgtest/walsender"
 )
-
-// output is a buffer for a command that runs.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
 
 // It is not parallel: it sets the environment.
 func TestServiceManagerAndMetricsFollowTheReceiver(t *testing.T) {
@@ -78,7 +58,7 @@ func TestServiceManagerAndMetricsFollowTheReceiver(t *testing.T) {
 		}
 	}
 
-	var errOut output
+	var errOut pgtest.Output
 	ctx, signal := context.WithCancelCause(t.Context())
 	done := make(chan error, 1)
 	go func() {
@@ -135,7 +115,7 @@ func TestMetricsAddressIsTakenBeforeTheServerIsAsked(t *testing.T) {
 	defer taken.Close()
 	host, port, _ := net.SplitHostPort(server.Addr())
 	for address, want := range map[string]int{taken.Addr().String(): ExitFailed, "nonsense": ExitUsage, ":65536": ExitUsage} {
-		var errOut output
+		var errOut pgtest.Output
 		err := run(t.Context(), []string{
 			"receive", "-D", t.TempDir(), "-d", fmt.Sprintf("host=%s port=%s user=u sslmode=disable", host, port), "--metrics", address,
 		}, io.Discard, &errOut)

@@ -176,10 +176,10 @@ func TestABarmanStream(t *testing.T) {
 			t.Fatal(err)
 		}
 		if code := r.wait(t); code != 0 {
-			t.Errorf("round %d: exit code %d\n%s", round, code, r.text())
+			t.Errorf("round %d: exit code %d\n%s", round, code, r.said.String())
 		}
-		if !strings.Contains(r.text(), "pg_receivewal: finished segment at ") {
-			t.Errorf("round %d:\n%s", round, r.text())
+		if !strings.Contains(r.said.String(), "pg_receivewal: finished segment at ") {
+			t.Errorf("round %d:\n%s", round, r.said.String())
 		}
 	}
 	// barman receive-wal --reset and --drop-slot.

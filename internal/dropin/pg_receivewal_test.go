@@ -1,13 +1,11 @@
 package dropin
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -106,26 +104,13 @@ func kept(t *testing.T, dir string) (names []string) {
 // running is a tool that goes on until it is told to end.
 type running struct {
 	cmd  *exec.Cmd
-	mu   sync.Mutex
-	said bytes.Buffer
-}
-
-func (r *running) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.said.Write(p)
-}
-
-func (r *running) text() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.said.String()
+	said pgtest.Output
 }
 
 func (b *bed) start(t *testing.T, program, dir string, args ...string) *running {
 	t.Helper()
 	r := &running{cmd: exec.Command(program, args...)}
-	r.cmd.Dir, r.cmd.Env, r.cmd.Stderr = dir, b.env, r
+	r.cmd.Dir, r.cmd.Env, r.cmd.Stderr = dir, b.env, &r.said
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -138,9 +123,9 @@ func (b *bed) start(t *testing.T, program, dir string, args ...string) *running 
 
 func (r *running) waitFor(t *testing.T, text string, times int) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); strings.Count(r.text(), text) < times; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); strings.Count(r.said.String(), text) < times; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("no %q, but:\n%s", text, r.text())
+			t.Fatalf("no %q, but:\n%s", text, r.said.String())
 		}
 	}
 }
@@ -171,7 +156,7 @@ func TestThatSignalsEndTheReceiverInGoodOrder(t *testing.T) {
 		if err := r.cmd.Process.Signal(s); err != nil {
 			t.Fatal(err)
 		}
-		return outcome{code: r.wait(t), errors: told(r.text())}
+		return outcome{code: r.wait(t), errors: told(r.said.String())}
 	}
 	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		ours := end(b.ours, s)
@@ -216,7 +201,7 @@ func TestThatALostConnectionIsToldAsTheToolDoes(t *testing.T) {
 			streaming(t)
 			c.TerminateWalsenders(t, "true")
 			code := r.wait(t)
-			lines := strings.Split(strings.TrimSpace(r.text()), "\n")
+			lines := strings.Split(strings.TrimSpace(r.said.String()), "\n")
 			said = append(said, outcome{code: code, errors: lines[len(lines)-1]})
 		}
 		sameLines(t, "-n", said[0], said[1])
@@ -233,10 +218,10 @@ func TestThatALostConnectionIsToldAsTheToolDoes(t *testing.T) {
 			t.Fatal(err)
 		}
 		if code := r.wait(t); code != 0 {
-			t.Errorf("exit code %d:\n%s", code, r.text())
+			t.Errorf("exit code %d:\n%s", code, r.said.String())
 		}
-		if !strings.Contains(r.text(), "pg_receivewal: error: ") {
-			t.Errorf("it does not say why:\n%s", r.text())
+		if !strings.Contains(r.said.String(), "pg_receivewal: error: ") {
+			t.Errorf("it does not say why:\n%s", r.said.String())
 		}
 	})
 }
@@ -255,7 +240,7 @@ func TestThatASignalEndsABackupAsOneThatIsNotCaught(t *testing.T) {
 			t.Fatal(err)
 		}
 		if code := r.wait(t); code != -int(s) {
-			t.Errorf("%s: ended by %d:\n%s", s, code, r.text())
+			t.Errorf("%s: ended by %d:\n%s", s, code, r.said.String())
 		}
 		if _, err := os.Stat(dir); !os.IsNotExist(err) {
 			t.Errorf("%s: %s is left: %v", s, dir, err)

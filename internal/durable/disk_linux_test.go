@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/pgbraid/pgbraid/internal/pgtest"
 	"golang.org/x/sys/unix"
 )
 
@@ -164,7 +164,9 @@ func TestUnnamedFileGetsAName(t *testing.T) {
 // what it could give, and has none left for others.
 func TestRoomThatIsNotThereIsNotTaken(t *testing.T) {
 	t.Parallel()
-	f, err := OpenFile(filepath.Join(smallExt4(t), "f"), os.O_RDWR|os.O_CREATE, 0o600)
+	disk := t.TempDir()
+	pgtest.MountImage(t, disk, filepath.Join(t.TempDir(), "image"), 16<<20, "mkfs.ext4", "-q")
+	f, err := OpenFile(filepath.Join(disk, "f"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,24 +183,4 @@ func TestRoomThatIsNotThereIsNotTaken(t *testing.T) {
 	if info, err := f.Stat(); err != nil || info.Size() != 1<<20 {
 		t.Errorf("it has %d bytes, %v", info.Size(), err)
 	}
-}
-
-// smallExt4 is a directory that holds some 10 MB.
-func smallExt4(t *testing.T) string {
-	t.Helper()
-	image, dir := filepath.Join(t.TempDir(), "image"), t.TempDir()
-	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 16<<20)); err != nil {
-		t.Fatal(err)
-	}
-	for _, command := range [][]string{{"mkfs.ext4", "-q", image}, {"mount", "-o", "loop", image, dir}} {
-		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-			t.Skipf("this test mounts a file system, for which it must be root: %v: %s", err, out)
-		}
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
 }

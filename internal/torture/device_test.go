@@ -4,11 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/pgbraid/pgbraid/internal/pgtest"
 )
 
 // What the matrix does between program and system is done here by an ext4: it is
@@ -64,27 +65,9 @@ func (b *bed) onDevice() (below string) {
 			t.Fatal(err)
 		}
 	}
-	mount := func(on string, args ...string) {
-		t.Helper()
-		if out, err := exec.Command("mount", append(args, on)...).CombinedOutput(); err != nil {
-			t.Skipf("this test mounts file systems, for which it must be root: %v: %s", err, out)
-		}
-		t.Cleanup(func() {
-			if out, err := exec.Command("umount", on).CombinedOutput(); err != nil {
-				t.Errorf("umount: %v: %s", err, out)
-			}
-		})
-	}
 	size := 2*b.clean.bytes + 64<<20
-	mount(device, "-t", "tmpfs", "-o", fmt.Sprintf("size=%d", size), "none")
-	image := filepath.Join(device, "ext4")
-	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, size)); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("mkfs.ext4", "-q", "-m", "0", "-J", "size=4", "-N", "8192", image).CombinedOutput(); err != nil {
-		t.Skipf("this test makes file systems: %v: %s", err, out)
-	}
-	mount(disk, "-o", "loop", image)
+	pgtest.Mount(t, device, "-t", "tmpfs", "-o", fmt.Sprintf("size=%d", size), "none")
+	pgtest.MountImage(t, disk, filepath.Join(device, "ext4"), size, "mkfs.ext4", "-q", "-m", "0", "-J", "size=4", "-N", "8192")
 	if err := os.Remove(filepath.Join(disk, "lost+found")); err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@
 package torture
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"hash/fnv"
@@ -13,7 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -160,29 +158,11 @@ func (b *bed) clear() {
 type process struct {
 	b     *bed
 	cmd   *exec.Cmd
-	said  output
+	said  pgtest.Output
 	begun time.Time
 	ended chan struct{}
 	took  time.Duration
 	code  int // -1: a signal ended it
-}
-
-// output is what a process says.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
 }
 
 // start runs the operation on a disk.
