@@ -11,7 +11,7 @@ import (
 
 // command is the text of BASE_BACKUP for a server version, as
 // server_version_num has it: keywords up to release 14, a list in parentheses
-// from 15 on (PROTOCOL.md 2.1).
+// from 15 on (PostgreSQL manual, "Streaming Replication Protocol").
 func command(version int, o *Options) string {
 	if version >= 150000 {
 		return parenthesesCommand(o)

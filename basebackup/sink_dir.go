@@ -183,7 +183,7 @@ func (s *dirSink) makeDir(name string, mode fs.FileMode) error {
 }
 
 // makeLink makes the link to a tablespace, which leads to where that is put
-// here. A data directory has no other links (PROTOCOL.md 2.3).
+// here. A data directory has no other links (src/port/tar.c).
 func (s *dirSink) makeLink(name string) error {
 	if !s.current.base() || path.Dir(name) != "pg_tblspc" {
 		return fmt.Errorf("unexpected symbolic link %q", name)

@@ -21,7 +21,7 @@ type standbyFile struct {
 
 // standbyFiles are what makes a data directory one of a standby that streams
 // from the server it was copied from, as pg_basebackup --write-recovery-conf
-// has it (PROTOCOL.md 3): settings are appended to postgresql.auto.conf beside
+// has it (src/fe_utils/recovery_gen.c): settings are appended to postgresql.auto.conf beside
 // standby.signal, or make up recovery.conf before release 12. There following
 // later promotions has to be asked for; it is the default since.
 func standbyFiles(version int, settings string) []standbyFile {

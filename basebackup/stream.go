@@ -46,7 +46,7 @@ func expectCopyOut(c *replconn.Conn) error {
 
 // receiveLegacy reads the form that servers up to release 14 send: a COPY of
 // bare tar data for each tablespace in the order of the list, then one for the
-// manifest where there is one (PROTOCOL.md 2.2, 4b).
+// manifest where there is one (PostgreSQL manual, "Streaming Replication Protocol").
 func receiveLegacy(c *replconn.Conn, a announced, sink archiveSink) error {
 	for _, t := range a.tablespaces {
 		if err := sink.beginArchive(t); err != nil {

@@ -9,7 +9,7 @@ import (
 )
 
 // Servers from release 15 on send one COPY, in which the first byte of each
-// CopyData message tells what it is (PROTOCOL.md 2.2, 4a):
+// CopyData message tells what it is (PostgreSQL manual, "Streaming Replication Protocol"):
 //
 //	'n'  archive name, zero byte, tablespace location, zero byte
 //	'd'  bytes of the archive, or of the manifest once that began

@@ -153,7 +153,7 @@ func TestMembersOfATablespaceStayInIt(t *testing.T) {
 }
 
 // A tablespace that is dropped while the backup runs has an archive without
-// members (traps 8, 10 and 19 of PROTOCOL.md 10).
+// members; and a file of no bytes has no blocks of its own.
 func TestEmptyArchivesAndFiles(t *testing.T) {
 	t.Parallel()
 	eachRelease(t, 0, func(p *trap) {

@@ -142,7 +142,7 @@ func (a *Archiver) Status() Status {
 }
 
 // begin decides where to start: behind what the directory has; else where the
-// slot keeps WAL from; else at the server's position (PROTOCOL.md 5.5). known
+// slot keeps WAL from; else at the server's position (src/bin/pg_basebackup/pg_receivewal.c, FindStreamingStart). known
 // tells that the directory has something.
 func (a *Archiver) begin(ctx context.Context) (s Server, start Position, known bool, err error) {
 	c, err := replconn.Connect(ctx, a.config)

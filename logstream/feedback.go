@@ -12,7 +12,7 @@ import (
 // feedback tells the server how far the log is written and durable. It runs in
 // a goroutine of its own, so that the server gets its answers also while the
 // disk stalls and the stream with it. What is reported, and when
-// (PROTOCOL.md 5.2):
+// (src/bin/pg_basebackup/receivelog.c):
 //
 //   - once at the start, and then every status interval;
 //   - at once when the server asks for a reply, with what is known then, and

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// The messages inside CopyData of a stream (PROTOCOL.md 5.1), all integers
+// The messages inside CopyData of a stream (PostgreSQL manual, "Streaming Replication Protocol"), all integers
 // big endian:
 //
 //	server  'w'  int64 start LSN  int64 server's end LSN  int64 time  WAL bytes

@@ -25,7 +25,7 @@ type SegmentFile struct {
 
 // ListSegments finds the segments in a directory, the newest first: the
 // highest segment, then the highest timeline, complete ones before partial
-// ones (PROTOCOL.md 5.5). Segment 0 is never taken. Nothing is read but names.
+// ones (src/bin/pg_basebackup/pg_receivewal.c, FindStreamingStart). Segment 0 is never taken. Nothing is read but names.
 func ListSegments(dir string, size SegmentSize) ([]SegmentFile, error) {
 	names, err := fileNames(dir)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 )
 
 // ending says how one START_REPLICATION ended without an error
-// (PROTOCOL.md 5.3).
+// (src/backend/replication/walsender.c).
 type ending int
 
 const (

@@ -45,7 +45,7 @@ func sqlstate(err error) string {
 }
 
 // createSlotCommand is the text for a physical slot that keeps WAL from now
-// on, in the grammar of the server's version (PROTOCOL.md 1.6).
+// on, in the grammar of the server's version (PostgreSQL manual, "Streaming Replication Protocol").
 func createSlotCommand(version int, name string, temporary, reserve bool) string {
 	text := "CREATE_REPLICATION_SLOT " + replconn.QuoteIdentifier(name)
 	if temporary {
@@ -80,7 +80,7 @@ type SlotPosition struct {
 }
 
 // ReadSlot asks a server of release 15 or later about a slot
-// (READ_REPLICATION_SLOT, PROTOCOL.md 1.6).
+// (READ_REPLICATION_SLOT: PostgreSQL manual, "Streaming Replication Protocol").
 func ReadSlot(ctx context.Context, c *replconn.Conn, name string) (SlotPosition, error) {
 	fail := func(err error) (SlotPosition, error) {
 		return SlotPosition{}, fmt.Errorf("reading replication slot %q: %w", name, err)

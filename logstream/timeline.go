@@ -27,7 +27,7 @@ const maxHistory = 4 << 20
 
 // ParseHistory reads a history file: lines of timeline, switch LSN and reason,
 // divided by blanks; empty lines and lines that begin with # are passed over
-// (PROTOCOL.md 1.5). Timelines must grow from line to line. LSNs may fall: a
+// (PostgreSQL manual, "Streaming Replication Protocol"). Timelines must grow from line to line. LSNs may fall: a
 // server writes that when a recovery ended before its target timeline began.
 func ParseHistory(content []byte) (History, error) {
 	if len(content) > maxHistory {

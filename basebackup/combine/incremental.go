@@ -31,7 +31,7 @@ func hasIncrementals(dir string) bool {
 }
 
 // The layout of an incremental file, in the byte order of the server's
-// machine (PROTOCOL.md 6.3):
+// machine (src/backend/backup/basebackup_incremental.c):
 //
 //	 0  magic                     uint32
 //	 4  number of blocks, n       uint32

@@ -11,7 +11,7 @@ import (
 )
 
 // labelFile is the name of the file in which a backup says where it starts
-// (PROTOCOL.md 2.4).
+// (src/backend/access/transam/xlogbackup.c).
 const labelFile = "backup_label"
 
 // maxLabel is the longest file that is taken, in bytes. Servers write some

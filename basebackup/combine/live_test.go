@@ -272,7 +272,7 @@ func differs(name string) bool {
 	}
 	// Servers before the minor releases of August 2026 (18.6) clear bits of
 	// the visibility map without telling the summarizer, so that incremental
-	// backups lack such pages (PROTOCOL.md 6.7).
+	// backups lack such pages (src/backend/backup/basebackup_incremental.c).
 	return strings.HasPrefix(name, "pg_wal/") || strings.HasSuffix(name, "_vm")
 }
 

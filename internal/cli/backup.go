@@ -14,7 +14,7 @@ import (
 )
 
 // backupCommand is pgbraid backup. Its options have the names and the meaning
-// that they have in pg_basebackup (PROTOCOL.md 8.1).
+// that they have in pg_basebackup (PostgreSQL manual, "pg_basebackup").
 type backupCommand struct {
 	PGData            string   `short:"D" name:"pgdata" group:"output" placeholder:"DIR" help:"Directory to put the backup in; must be empty or not exist. \"-\": a tar archive to standard output."`
 	Format            string   `short:"F" group:"output" placeholder:"plain|tar" default:"plain" help:"Files as a server has them (plain, the default), or archives (tar)."`

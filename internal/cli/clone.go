@@ -11,7 +11,7 @@ import (
 )
 
 // cloneCommand is pgbraid clone. Its options have the names and the meaning
-// that they have in pg_basebackup (PROTOCOL.md 8.1).
+// that they have in pg_basebackup (PostgreSQL manual, "pg_basebackup").
 type cloneCommand struct {
 	PGData            string   `short:"D" name:"pgdata" required:"" group:"output" placeholder:"DIR" help:"Directory to make the standby in; must be empty or not exist."`
 	WALDir            string   `name:"waldir" group:"output" placeholder:"DIR" help:"Put the write-ahead log there (absolute path); pg_wal becomes a link to it."`

@@ -19,7 +19,7 @@ import (
 )
 
 // copyOptions are those of every command that takes a base backup. They have
-// the names and the meaning that they have in pg_basebackup (PROTOCOL.md 8.1).
+// the names and the meaning that they have in pg_basebackup (PostgreSQL manual, "pg_basebackup").
 type copyOptions struct {
 	Checkpoint        string         `short:"c" group:"general" placeholder:"fast|spread" default:"spread" help:"Start from a checkpoint made at once (fast), or spread over minutes, easier on the server (spread, the default)."`
 	MaxRate           string         `short:"r" group:"general" placeholder:"RATE" help:"Limit the copy to RATE kB a second, or with suffix k or M (32k to 1024M)."`

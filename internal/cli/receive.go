@@ -16,7 +16,7 @@ import (
 )
 
 // receiveCommand is pgbraid receive. Its options have the names and the
-// meaning that they have in pg_receivewal (PROTOCOL.md 8.2), and some that it
+// meaning that they have in pg_receivewal (PostgreSQL manual, "pg_receivewal"), and some that it
 // lacks.
 type receiveCommand struct {
 	Directory string `short:"D" group:"output" placeholder:"DIR" help:"Existing directory to keep the log in."`

@@ -34,7 +34,7 @@ const (
 	Zstd Method = "zstd"
 )
 
-// methods lists what can be chosen, with the range of levels (PROTOCOL.md 8).
+// methods lists what can be chosen, with the range of levels (src/common/compression.c).
 var methods = []struct {
 	method   Method
 	suffix   string

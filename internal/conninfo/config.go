@@ -15,7 +15,7 @@ import (
 )
 
 // replicationDBName stands in for a database name in physical replication: the
-// server does not use it, but passfiles and poolers go by it (PROTOCOL.md 1.1).
+// server does not use it, but passfiles and poolers go by it (src/bin/pg_basebackup/streamutil.c).
 const replicationDBName = "replication"
 
 func (i *Info) database() string {

@@ -51,7 +51,7 @@ type Info struct {
 }
 
 // Parse merges the flags over the connection string, that over the service
-// file and that over the environment (PROTOCOL.md 1.1). progname is the
+// file and that over the environment (src/bin/pg_basebackup/streamutil.c). progname is the
 // application_name where nothing else gives one. Errors name the keyword and
 // never quote a value, since in malformed text any value may be a password.
 func Parse(f Flags, progname string) (*Info, error) {

@@ -19,7 +19,7 @@ func WithoutPassword() Option { return func(o *textOptions) { o.secrets = false 
 func WithDBName() Option { return func(o *textOptions) { o.dbname = true } }
 
 // PrimaryConnInfo is the value of primary_conninfo that pg_basebackup -R would
-// write: libpq keyword/value text in libpq's order (PROTOCOL.md 3), not yet
+// write: libpq keyword/value text in libpq's order (src/fe_utils/recovery_gen.c), not yet
 // quoted for a configuration file. A list of hosts stays a list.
 //
 // It has what flags, string, service file and environment gave, and user,

@@ -15,7 +15,7 @@ import (
 )
 
 // sessionCheck is target_session_attrs for a walsender, nil for "any". pgconn's
-// own checks send SELECT, which a physical walsender refuses (PROTOCOL.md 1.1).
+// own checks send SELECT, which a physical walsender refuses (src/bin/pg_basebackup/streamutil.c).
 // Like libpq these go by the settings that a server of release 14 or later
 // reports by itself, and ask older ones with SHOW.
 func sessionCheck(attrs string) pgconn.ValidateConnectFunc {

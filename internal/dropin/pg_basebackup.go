@@ -16,7 +16,7 @@ import (
 
 var pgBasebackup = tool{name: "pg_basebackup", help: basebackupHelp, run: runBasebackup}
 
-// baseBackup is the command line of pg_basebackup (PROTOCOL.md 8.1).
+// baseBackup is the command line of pg_basebackup (PostgreSQL manual, "pg_basebackup").
 type baseBackup struct {
 	connection
 

@@ -20,7 +20,7 @@ import (
 
 var pgReceivewal = tool{name: "pg_receivewal", help: receivewalHelp, run: runReceivewal}
 
-// walReceiver is the command line of pg_receivewal (PROTOCOL.md 8.2).
+// walReceiver is the command line of pg_receivewal (PostgreSQL manual, "pg_receivewal").
 type walReceiver struct {
 	connection
 

@@ -74,8 +74,8 @@ type Snapshot struct {
 	Started, PhaseStarted time.Time
 
 	// Done and Total count bytes; a Total of 0 is unknown. The server's sizes
-	// are kB in tablespace rows and bytes in progress messages (PROTOCOL.md
-	// 2.2), and they are estimates: when Done exceeds Total, Done is shown as
+	// are kB in tablespace rows and bytes in progress messages (PostgreSQL
+	// manual, "Streaming Replication Protocol"), and they are estimates: when Done exceeds Total, Done is shown as
 	// the total too.
 	Done, Total int64
 

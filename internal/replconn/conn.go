@@ -4,7 +4,7 @@
 // a copy or an allocation per message.
 //
 // A Conn speaks the simple query protocol only, as a walsender does
-// (PROTOCOL.md 1.1). One goroutine reads; SendCopyData may be called beside
+// (src/bin/pg_basebackup/streamutil.c). One goroutine reads; SendCopyData may be called beside
 // it from another.
 package replconn
 

@@ -231,7 +231,7 @@ func QuoteIdentifier(name string) string {
 }
 
 // QuoteLiteral quotes a string for a replication command: single quotes are
-// doubled and a backslash is an ordinary character (PROTOCOL.md 2.1).
+// doubled and a backslash is an ordinary character (PostgreSQL manual, "Streaming Replication Protocol").
 func QuoteLiteral(text string) string {
 	return "'" + strings.ReplaceAll(text, "'", "''") + "'"
 }

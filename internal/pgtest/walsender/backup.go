@@ -9,7 +9,7 @@ import (
 )
 
 // Backup is what BASE_BACKUP answers. It is played in the form of the server's
-// release (PROTOCOL.md 2.2). It must not be changed while it is played.
+// release (PostgreSQL manual, "Streaming Replication Protocol"). It must not be changed while it is played.
 type Backup struct {
 	Start, End  Position
 	Tablespaces []Tablespace // in the order of the rows; the data directory comes last on a real server

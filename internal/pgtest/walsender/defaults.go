@@ -9,7 +9,7 @@ import (
 )
 
 // The columns that a walsender answers its small commands with
-// (PROTOCOL.md 1.3-1.6).
+// (PostgreSQL manual, "Streaming Replication Protocol").
 var (
 	identifyColumns = Columns{"systemid", "timeline:int8", "xlogpos", "dbname"}
 	createColumns   = Columns{"slot_name", "consistent_point", "snapshot_name", "output_plugin"}
@@ -70,7 +70,7 @@ func (c *Conn) noHistory(timeline string) {
 	c.Fail("58P01", fmt.Sprintf(`could not open file "pg_wal/%08X.history": No such file or directory`, n))
 }
 
-// takeManifest plays UPLOAD_MANIFEST (PROTOCOL.md 6.1).
+// takeManifest plays UPLOAD_MANIFEST (PostgreSQL manual, "Streaming Replication Protocol").
 func (s *Server) takeManifest(c *Conn) error {
 	c.CopyIn()
 	var manifest bytes.Buffer

@@ -11,7 +11,7 @@
 //	s.Queries()  // what was asked
 //	s.Feedback() // what was reported
 //
-// Without faults it behaves as PROTOCOL.md describes a real one. A fault is
+// Without faults it behaves as a real one (src/backend/replication/walsender.c). A fault is
 // put in at one of these places:
 //
 //   - Server.Handle and HandleOnce replace the answer to a command;

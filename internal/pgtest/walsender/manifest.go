@@ -49,7 +49,7 @@ type manifestFile struct {
 	content []byte
 }
 
-// buildManifest writes a manifest as PROTOCOL.md 6.2 describes it. algorithm
+// buildManifest writes a manifest (PostgreSQL manual, "Backup Manifest Format"). algorithm
 // NONE leaves the files' checksums out.
 func buildManifest(version int, systemID, algorithm string, files []manifestFile, ranges []WALRange, lsn func(LSN) string) ([]byte, error) {
 	var b bytes.Buffer

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgproto3/v2"
 )
 
-// Feedback is a standby status update (PROTOCOL.md 5.1):
+// Feedback is a standby status update (PostgreSQL manual, "Streaming Replication Protocol"):
 //
 //	'r'  int64 written, int64 flushed, int64 applied,
 //	     int64 client time, byte reply requested

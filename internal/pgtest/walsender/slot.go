@@ -82,7 +82,7 @@ func (s *Server) releaseSlots(conn int) {
 	}
 }
 
-// createSlot plays CREATE_REPLICATION_SLOT (PROTOCOL.md 1.6).
+// createSlot plays CREATE_REPLICATION_SLOT (PostgreSQL manual, "Streaming Replication Protocol").
 func (s *Server) createSlot(c *Conn) error {
 	name := word(c.query, 1)
 	upper := strings.ToUpper(c.query)

@@ -63,7 +63,7 @@ func (c *Conn) Keepalive(end LSN, replyRequested bool) {
 }
 
 // ControlledShutdown is a Hook for WAL.At: the server waits until the client
-// has reported all that was sent, and goes (PROTOCOL.md 5.3).
+// has reported all that was sent, and goes (src/backend/replication/walsender.c).
 func ControlledShutdown(c *Conn) error {
 	for {
 		c.Keepalive(c.sent, true)

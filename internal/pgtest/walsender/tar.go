@@ -51,7 +51,7 @@ func (m *Member) kind() byte {
 }
 
 // header is the member's ustar header as a server writes it
-// (PROTOCOL.md 2.3). A name that is too long is cut.
+// (src/port/tar.c). A name that is too long is cut.
 func (m *Member) header() []byte {
 	h := make([]byte, tarBlock)
 	kind, name, mode, size := m.kind(), m.Name, m.Mode, int64(len(m.Content))
