@@ -11,7 +11,7 @@ TESTFLAGS   ?=
 
 DROPINS = pg_basebackup pg_receivewal pg_verifybackup pg_combinebackup
 
-export PGBRAID_TEST_VERSIONS ?= 14 15 16 17 18
+export PGBRAID_TEST_VERSIONS ?= 14 15 16 17 18 19
 
 .PHONY: help
 help: ## list the targets
@@ -82,15 +82,15 @@ servers: ## bring the PostgreSQL servers that the tests run against, and client 
 WITHOUTRACE = /internal/(torture|dropin)$$
 
 .PHONY: test
-test: servers ## the tests, on PostgreSQL 14 to 18, most with the race detector
+test: servers ## the tests, on PostgreSQL 14 to 19, most with the race detector
 	$(GO) vet ./...
 	$(GO) test -race -timeout 15m $(TESTFLAGS) $$($(GO) list ./... | grep -v -E '$(WITHOUTRACE)')
 	$(GO) test -timeout 15m $(TESTFLAGS) $$($(GO) list ./... | grep -E '$(WITHOUTRACE)')
 	$(GO) test -timeout 15m $(TESTFLAGS) -run PowerLoss ./basebackup ./logstream
 
 .PHONY: test-all
-test-all: ## the same on PostgreSQL 10 to 18
-	$(MAKE) test PGBRAID_TEST_VERSIONS="10 11 12 13 14 15 16 17 18"
+test-all: ## the same on PostgreSQL 10 to 19
+	$(MAKE) test PGBRAID_TEST_VERSIONS="10 11 12 13 14 15 16 17 18 19"
 
 .PHONY: test-tools
 test-tools: ## barman and repmgr themselves, on pgbraid in the place of PostgreSQL's tools

@@ -48,7 +48,7 @@ func TestBackupIsWhatTheStockClientMakes(t *testing.T) {
 		t.Parallel()
 		m := newMatrixSource(t, s)
 		m.addTablespaces(t)
-		major := 18
+		major := max(s.Major, 18)
 		if s.Major <= 15 {
 			major = 15
 		}

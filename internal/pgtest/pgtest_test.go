@@ -99,9 +99,9 @@ func TestMissingReleaseFailsTheTestWithTheRemedy(t *testing.T) {
 
 func TestClientToolIsOfTheReleaseThatIsAskedFor(t *testing.T) {
 	t.Parallel()
-	for _, major := range []int{15, 17, 18} {
+	for _, major := range []int{15, 17, 18, 19} {
 		out, err := exec.Command(ClientTool(t, major, "pg_verifybackup"), "--version").CombinedOutput()
-		if want := fmt.Sprintf("pg_verifybackup (PostgreSQL) %d.", major); err != nil || !strings.HasPrefix(string(out), want) {
+		if want := fmt.Sprintf("pg_verifybackup (PostgreSQL) %d", major); err != nil || !strings.HasPrefix(string(out), want) {
 			t.Errorf("release %d: got %q, %v, want %q", major, out, err, want)
 		}
 	}

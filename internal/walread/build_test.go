@@ -122,6 +122,9 @@ func (b *builder) abort(length int) *builder {
 	b.aborted = b.pos()
 	b.buf = append(b.buf, b.encode(10, 0, length)[:b.left()]...)
 	b.flags = FlagOverwroteContinuation
+	if b.magic > magic18 {
+		b.flags = flagOverwroteContinuation19
+	}
 	return b
 }
 

@@ -6,13 +6,17 @@ import (
 	"fmt"
 )
 
-// Flags of a page header (xlp_info; PostgreSQL's xlog_internal.h).
+// Flags of a page header (xlp_info; PostgreSQL's xlog_internal.h), as releases
+// up to 18 write them. Release 19 has no FlagRemovable and gives its bit to
+// FlagOverwroteContinuation: a PageHeader has the older form of either.
 const (
 	FlagContinuation          uint16 = 0x0001 // the page begins with the rest of a record
 	FlagLongHeader            uint16 = 0x0002 // the header is the long one, as on each segment's first page
 	FlagRemovable             uint16 = 0x0004 // backup blocks may be left out; of no meaning here
 	FlagOverwroteContinuation uint16 = 0x0008 // the record that should have gone on here was given up
-	knownFlags                       = FlagContinuation | FlagLongHeader | FlagRemovable | FlagOverwroteContinuation
+
+	flagOverwroteContinuation19 uint16 = 0x0004
+	knownFlags                         = FlagContinuation | FlagLongHeader | FlagRemovable | FlagOverwroteContinuation
 )
 
 // Sizes in bytes of the headers, and what every record starts aligned to.
@@ -41,12 +45,13 @@ const (
 // the newest known one is taken too; lastMagic only bounds that.
 const (
 	firstMagic = 0xD097
+	magic18    = 0xD118
 	lastMagic  = 0xD1FF
 )
 
 var majorOfMagic = map[uint16]int{
 	0xD097: 10, 0xD098: 11, 0xD101: 12, 0xD106: 13, 0xD10D: 14,
-	0xD110: 15, 0xD113: 16, 0xD116: 17, 0xD118: 18,
+	0xD110: 15, 0xD113: 16, 0xD116: 17, 0xD118: 18, 0xD122: 19,
 }
 
 // ErrByteOrder says that the WAL was written by a big-endian server. WAL is
@@ -107,6 +112,9 @@ func decodeHeader(b []byte) PageHeader {
 		Timeline:  binary.LittleEndian.Uint32(b[4:]),
 		Address:   binary.LittleEndian.Uint64(b[8:]),
 		Remaining: binary.LittleEndian.Uint32(b[16:]),
+	}
+	if h.Magic > magic18 && h.Flags&flagOverwroteContinuation19 != 0 {
+		h.Flags = h.Flags&^flagOverwroteContinuation19 | FlagOverwroteContinuation
 	}
 	if h.Long() && len(b) >= longHeaderSize {
 		h.SystemID = binary.LittleEndian.Uint64(b[24:])
