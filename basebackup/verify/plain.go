@@ -60,6 +60,10 @@ func (w *walk) directory(rel string, above []fs.FileInfo) error {
 		if rel == "" {
 			return err
 		}
+		// The operation tells a directory from a file that cannot be opened.
+		if fault, ok := errors.AsType[*fs.PathError](err); ok && fault.Op == "open" {
+			err = &fs.PathError{Op: OpenDirectory, Path: fault.Path, Err: fault.Err}
+		}
 		w.refused(rel, err)
 		return nil
 	}

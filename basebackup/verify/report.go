@@ -10,6 +10,10 @@ import (
 
 var errNotDirectory = syscall.ENOTDIR
 
+// OpenDirectory is the operation in the [fs.PathError] of an Unreadable
+// directory that could not be opened; that of a file is "open".
+const OpenDirectory = "opendir"
+
 // Kind says what is wrong.
 type Kind int
 
@@ -18,7 +22,8 @@ const (
 	// DamagedManifest says that the manifest is none, or not what was written:
 	// nothing else was looked at.
 	DamagedManifest Kind = iota
-	// DuplicateFile says that a file is twice in the manifest or the archives.
+	// DuplicateFile says that a file is twice in the archives, or in the
+	// manifest: nothing else was looked at then.
 	DuplicateFile
 	// DamagedControlFile says that pg_control cannot be believed.
 	DamagedControlFile

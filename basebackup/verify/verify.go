@@ -105,6 +105,9 @@ var neverListed = []string{manifestName, walName, "postgresql.auto.conf", "recov
 // errStop ends a run that is to stop at the first problem.
 var errStop = errors.New("stopped at the first problem")
 
+// errTwice ends the reading of a manifest that lists a file twice.
+var errTwice = errors.New("listed twice")
+
 // run is one verification.
 type run struct {
 	o       Options
@@ -188,20 +191,24 @@ func (r *run) readManifest() (believed bool, err error) {
 	}
 	defer func() { _ = f.Close() }() // only read from
 	r.table = newTable()
+	var twice string
 	r.summary, err = manifest.Read(f, func(f manifest.File) error {
-		r.table.add(f)
+		if !r.table.add(f) {
+			twice = f.Path
+			return errTwice
+		}
 		return nil
 	})
 	var syntax *manifest.SyntaxError
 	switch {
+	case errors.Is(err, errTwice):
+		r.problem(Problem{Kind: DuplicateFile, Path: twice})
+		return false, nil
 	case errors.Is(err, manifest.ErrChecksum) || errors.As(err, &syntax):
 		r.problem(Problem{Kind: DamagedManifest, Path: name, Err: err})
 		return false, nil
 	case err != nil:
 		return false, fmt.Errorf("backup manifest %q: %w", name, err)
-	}
-	for _, name := range r.table.twice {
-		r.problem(Problem{Kind: DuplicateFile, Path: name})
 	}
 	r.report.ManifestVersion, r.report.SystemIdentifier = r.summary.Version, r.summary.SystemIdentifier
 	for _, w := range r.summary.Ranges {
@@ -217,6 +224,11 @@ func (r *run) findFormat() error {
 	}
 	if !info.IsDir() {
 		return &os.PathError{Op: "open", Path: r.o.Directory, Err: errNotDirectory}
+	}
+	if d, err := os.Open(r.o.Directory); err != nil {
+		return err
+	} else if err := d.Close(); err != nil {
+		return err
 	}
 	r.report.Format = r.o.Format
 	if r.o.Format != FormatAuto {

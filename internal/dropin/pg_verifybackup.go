@@ -150,12 +150,16 @@ func (v *verification) explain(err error) error {
 	if !ok {
 		return err
 	}
-	what := "file"
-	name := fault.Path
-	if name == v.library.Directory {
-		what = "directory"
+	name := quoted(fault.Path)
+	switch {
+	case fault.Op == "read":
+		return fail("could not read file %q: %s", name, reason(err))
+	case fault.Op == "stat" && fault.Path != v.library.Directory:
+		return fail("could not stat file %q: %s", name, reason(err))
+	case fault.Path == v.library.Directory:
+		return fail("could not open directory %q: %s", name, reason(err))
 	}
-	return fail("could not open %s %q: %s", what, quoted(name), reason(err))
+	return fail("could not open file %q: %s", name, reason(err))
 }
 
 // reason is the C library's text for an error.
@@ -212,7 +216,7 @@ func (v *verification) line(p *program, r *verify.Report, b verify.Problem) (fat
 	case verify.DamagedArchive:
 		p.Error("could not read file %q: %s", name, b.Err)
 	case verify.Unreadable:
-		p.Error("could not stat file or directory %q: %s", name, reason(b.Err))
+		p.Error("%s", unreadable(b))
 	case verify.NotRegular:
 		if r.Format == verify.FormatTar {
 			p.Error("file %q is not a regular file", name)
@@ -263,10 +267,33 @@ func manifestText(err error) string {
 	if errors.Is(err, manifest.ErrChecksum) {
 		return "manifest checksum mismatch"
 	}
-	if syntax, ok := errors.AsType[*manifest.SyntaxError](err); ok {
-		return "could not parse backup manifest: " + syntax.Cause
+	syntax, ok := errors.AsType[*manifest.SyntaxError](err)
+	switch {
+	case !ok:
+		return err.Error()
+	case syntax.Value:
+		return syntax.Cause
 	}
-	return err.Error()
+	return "could not parse backup manifest: " + syntax.Cause
+}
+
+// unreadable is the tool's line on what the system refused. It names files
+// relative to the backup, and a directory as it was opened.
+func unreadable(b verify.Problem) string {
+	operation := "stat"
+	fault, ok := errors.AsType[*fs.PathError](b.Err)
+	if ok {
+		operation = fault.Op
+	}
+	switch operation {
+	case "open":
+		return fmt.Sprintf("could not open file \"%s\": %s", b.Path, reason(b.Err))
+	case verify.OpenDirectory:
+		return fmt.Sprintf("could not open directory \"%s\": %s", fault.Path, reason(b.Err))
+	case "read":
+		return fmt.Sprintf("could not read file \"%s\": %s", b.Path, reason(b.Err))
+	}
+	return fmt.Sprintf("could not stat file or directory \"%s\": %s", b.Path, reason(b.Err))
 }
 
 // kilobytes shows the progress as the tool does, once a second.
