@@ -29,6 +29,7 @@ func (r *run) checkPlain(ctx context.Context) error {
 	if err := r.missing(ctx, w.isUnseen); err != nil {
 		return err
 	}
+	r.checkPlainLayout()
 	r.checkControlFile()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

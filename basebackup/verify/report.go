@@ -30,12 +30,18 @@ const (
 	// ForeignSystem says that pg_control is another cluster's.
 	ForeignSystem
 	// DamagedArchive says that a tar file cannot be read to its end. Files
-	// behind the damage are neither missing nor good.
+	// after the damage are neither missing nor good.
 	DamagedArchive
+	// ArchiveEnd says that a tar file is cut short after its last member, or
+	// that something follows its end. The members are what they are.
+	ArchiveEnd
 	// Unreadable says that the system refused a file or directory.
 	Unreadable
 	// NotRegular says that something is neither a file nor a directory.
 	NotRegular
+	// MissingDirectory says that a directory is not there that has no files in
+	// the manifest, and that a server needs all the same.
+	MissingDirectory
 	// MissingFile says that a file of the manifest is not there.
 	MissingFile
 	// SizeMismatch says that a file has another size than in the manifest.
@@ -46,6 +52,9 @@ const (
 	ExtraFile
 	// UnexpectedFile says that a file beside the archives is none of them.
 	UnexpectedFile
+	// MissingHistory says that the history file is not there without which no
+	// server follows the log from timeline to timeline.
+	MissingHistory
 	// MissingWAL says that a segment is not there.
 	MissingWAL
 	// TornWAL says that a record begins that is not there to its end.
@@ -56,15 +65,15 @@ const (
 )
 
 var kindNames = [...]string{
-	"damaged manifest", "duplicate file", "damaged pg_control", "foreign cluster", "damaged archive", "unreadable", "not a regular file",
-	"missing file", "size mismatch", "checksum mismatch", "extra file", "unexpected file", "missing WAL", "torn WAL", "damaged WAL",
+	"damaged manifest", "duplicate file", "damaged pg_control", "foreign cluster", "damaged archive", "archive end", "unreadable", "not a regular file",
+	"missing directory", "missing file", "size mismatch", "checksum mismatch", "extra file", "unexpected file", "missing history", "missing WAL", "torn WAL", "damaged WAL",
 }
 
 // String names the kind, such as "checksum mismatch".
 func (k Kind) String() string { return kindNames[k] }
 
 // WAL tells whether the kind is one of the log.
-func (k Kind) WAL() bool { return k >= MissingWAL }
+func (k Kind) WAL() bool { return k >= MissingHistory }
 
 // Problem is one thing that is wrong with a backup.
 type Problem struct {
@@ -78,7 +87,8 @@ type Problem struct {
 	// Size and Want are what a file has and should have, in bytes, or its
 	// system identifiers with ForeignSystem. Want is that of a MissingFile too.
 	Size, Want int64
-	// Timeline and LSN are where the log stops being good.
+	// Timeline and LSN are where the log stops being good, or whose history is
+	// missing.
 	Timeline logstream.TimelineID
 	LSN      logstream.LSN
 	// Err is the cause, or nil where the kind says all.
@@ -92,6 +102,8 @@ func (p Problem) Detail() string {
 		return fmt.Sprintf("has %d bytes, the manifest %d", p.Size, p.Want)
 	case ForeignSystem:
 		return fmt.Sprintf("its system identifier is %d, the manifest's %d", uint64(p.Size), uint64(p.Want))
+	case MissingHistory:
+		return fmt.Sprintf("a server cannot follow the log to timeline %d", p.Timeline)
 	case MissingWAL, TornWAL, DamagedWAL:
 		return fmt.Sprintf("timeline %d, good up to %s: %v", p.Timeline, p.LSN, p.Err)
 	}

@@ -54,12 +54,18 @@ type Options struct {
 	// with all below them, as pg_wal and the files are that a restore changes.
 	Ignore []string
 	// WAL is where the log is: a directory of segments, also compressed and
-	// partial ones, or a tar file of them. "" is where the backup has it.
+	// partial ones, or a tar file of them. "" is where the backup has it, in
+	// whose directory only what a server reads counts.
 	WAL string
 	// NoWAL leaves the log out.
 	NoWAL bool
 	// SkipChecksums leaves out reading the files.
 	SkipChecksums bool
+	// AsPgVerifybackup looks at what release 18's tool of that name looks at:
+	// not at directories without files, history files and the ends of archives.
+	// The log counts only as a server reads it, also elsewhere: as a directory
+	// of segments that are complete and not compressed.
+	AsPgVerifybackup bool
 	// StopAtFirst ends the run at the first problem.
 	StopAtFirst bool
 	// Jobs is how many files are read at a time; 0 is one for each processor.
@@ -95,6 +101,8 @@ const (
 	versionName  = "PG_VERSION"
 	controlName  = "global/pg_control"
 	walName      = "pg_wal"
+	mapName      = "tablespace_map"
+	spacesName   = "pg_tblspc"
 )
 
 // neverListed are not compared with the manifest: it does not list them, or
@@ -117,9 +125,8 @@ type run struct {
 	table   *table
 	summary *manifest.Summary
 	control *controlfile.Control // nil where it could not be read
-	members *tarMembers          // segments in base.tar; nil for plain
-
-	packedWAL *archive // the compressed base.tar that has segments; nil for none
+	// wal is the archive that the log is in; nil where it is a directory.
+	wal *archive
 
 	done, total atomic.Int64 // bytes to read, for the progress
 	read        atomic.Int64 // bytes of the cluster's files that were read
@@ -251,14 +258,20 @@ func (r *run) findFormat() error {
 }
 
 // ignores tells whether a path, or a directory above it, is passed over.
-func (r *run) ignores(name string) bool {
-	for _, i := range r.ignored {
+func (r *run) ignores(name string) bool { return under(name, r.ignored) }
+
+// under tells whether a path is one of a list, or below it.
+func under(name string, list []string) bool {
+	for _, i := range list {
 		if rest, ok := strings.CutPrefix(name, i); ok && (rest == "" || rest[0] == '/') {
 			return true
 		}
 	}
 	return false
 }
+
+// asked tells whether the user wants a path passed over.
+func (r *run) asked(name string) bool { return under(name, r.ignored[len(neverListed):]) }
 
 // problem notes one. It may be called from several goroutines.
 func (r *run) problem(p Problem) {
