@@ -79,17 +79,17 @@ func (m *memberCheck) BeginMember(h *tarx.Header) error {
 		return nil
 	}
 	if e == nil {
-		m.problem(Problem{Kind: ExtraFile, Path: name, Archive: m.archive.name, Size: h.Size})
+		m.problem(Problem{Kind: ExtraFile, Path: name, Archive: m.archive.name, Member: h.Name, Size: h.Size})
 		return nil
 	}
-	if e.set(seen) {
+	if e.set(seen) && !m.o.AsPgVerifybackup {
 		e.set(bad)
 		m.problem(Problem{Kind: DuplicateFile, Path: name, Archive: m.archive.name})
 		return nil
 	}
 	if h.Size != e.size {
 		e.set(bad)
-		m.problem(Problem{Kind: SizeMismatch, Path: name, Archive: m.archive.name, Size: h.Size, Want: e.size})
+		m.problem(Problem{Kind: SizeMismatch, Path: name, Archive: m.archive.name, Member: h.Name, Size: h.Size, Want: e.size})
 		return nil
 	}
 	m.entry = e

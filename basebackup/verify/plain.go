@@ -30,7 +30,7 @@ func (r *run) checkPlain(ctx context.Context) error {
 		return err
 	}
 	r.checkPlainLayout()
-	r.checkControlFile()
+	w.checkControlFile()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -125,12 +125,23 @@ func (w *walk) isUnseen(name string) bool {
 }
 
 // checkControlFile looks at pg_control, where it is not to be ignored.
-func (r *run) checkControlFile() {
-	control, err := controlfile.Read(filepath.Join(r.o.Directory, controlName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return // if it is in the manifest, that it is missing was said
+func (w *walk) checkControlFile() {
+	if w.isUnseen(controlName) {
+		return
 	}
-	r.judgeControl("", control, err)
+	control, err := controlfile.Read(filepath.Join(w.o.Directory, controlName))
+	refused, ok := errors.AsType[*fs.PathError](err)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return // if it is in the manifest, that it is missing was said
+	case ok && refused.Op == "open" && !w.ignores(controlName):
+		w.refused(controlName, err)
+		if e := w.table.find(controlName); e != nil {
+			e.set(bad)
+		}
+		return
+	}
+	w.judgeControl("", control, err)
 }
 
 // judgeControl says what is wrong with a pg_control, which is in that archive,

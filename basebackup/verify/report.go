@@ -84,6 +84,9 @@ type Problem struct {
 	Path string
 	// Archive is the name of the tar file that the file is in; else "".
 	Archive string
+	// Member is the file's name in Archive as it stands there, for what is
+	// found in its header; else "".
+	Member string
 	// Size and Want are what a file has and should have, in bytes, or its
 	// system identifiers with ForeignSystem. Want is that of a MissingFile too.
 	Size, Want int64

@@ -54,6 +54,9 @@ const (
 // or a tablespace's OID.
 func readArchiveName(name string) (which string, method compress.Method, ok bool) {
 	method, rest := compress.BySuffix(name)
+	if short, ok := strings.CutSuffix(name, ".tgz"); ok {
+		method, rest = compress.Gzip, short+tarSuffix
+	}
 	which, ok = strings.CutSuffix(rest, tarSuffix)
 	if !ok {
 		return "", "", false
@@ -183,11 +186,12 @@ func (r *run) readArchive(ctx context.Context, a *archive) {
 	case ok && refused.Op == "open":
 		kind = Unreadable
 	case err == errNoTrailer,
+		errors.Is(err, io.ErrUnexpectedEOF) && parser.Close() == nil,
 		parser.InTrailer() && (errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &format)):
 		kind = ArchiveEnd
 	}
 	if kind != ArchiveEnd {
-		a.damaged.Store(!parser.InTrailer())
+		a.damaged.Store(!parser.InTrailer() && (kind != Unreadable || !r.o.AsPgVerifybackup))
 	} else if r.o.AsPgVerifybackup {
 		return
 	}
@@ -209,8 +213,8 @@ func (r *run) parseArchive(ctx context.Context, a *archive, parser *tarx.Parser)
 	var in io.Reader = &counted{f, &r.done}
 	if a.method != compress.None {
 		z, err := a.method.NewReader(in)
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
+		if err == io.EOF && a.size == 0 {
+			return nil
 		}
 		if err != nil {
 			return err

@@ -64,7 +64,8 @@ type Options struct {
 	// AsPgVerifybackup looks at what release 18's tool of that name looks at:
 	// not at directories without files, history files and the ends of archives.
 	// The log counts only as a server reads it, also elsewhere: as a directory
-	// of segments that are complete and not compressed.
+	// of segments that are complete and not compressed. With the log, Run fails
+	// with ErrTarLog for a tar backup.
 	AsPgVerifybackup bool
 	// StopAtFirst ends the run at the first problem.
 	StopAtFirst bool
@@ -109,6 +110,10 @@ const (
 // they are made and changed after the backup (PostgreSQL manual,
 // pg_verifybackup).
 var neverListed = []string{manifestName, walName, "postgresql.auto.conf", "recovery.signal", "standby.signal"}
+
+// ErrTarLog says that release 18's pg_verifybackup does not read the log of a
+// tar backup.
+var ErrTarLog = errors.New("pg_waldump cannot read tar files")
 
 // errStop ends a run that is to stop at the first problem.
 var errStop = errors.New("stopped at the first problem")
@@ -176,6 +181,9 @@ func (r *run) verify(ctx context.Context) error {
 	}
 	if err := r.findFormat(); err != nil {
 		return err
+	}
+	if r.o.AsPgVerifybackup && r.report.Format == FormatTar && !r.o.NoWAL {
+		return ErrTarLog
 	}
 	r.log.Debug("verifying", "directory", r.o.Directory, "format", string(r.report.Format), "files", r.summary.Files)
 	check := r.checkPlain
@@ -248,6 +256,9 @@ func (r *run) findFormat() error {
 	case errors.Is(err, os.ErrNotExist):
 		// A plain backup that lost its PG_VERSION still has a base directory.
 		r.report.Format = FormatTar
+		if r.o.AsPgVerifybackup {
+			return nil
+		}
 		if info, err := os.Stat(filepath.Join(r.o.Directory, "base")); err == nil && info.IsDir() {
 			r.report.Format = FormatPlain
 		}

@@ -27,18 +27,18 @@ var sameWithoutPermission = []struct{ kind, name, args, says string }{
 	{"good", "PG_VERSION", "-n", "could not open file \"PG_VERSION\": Permission denied"},
 	{"good", "base/1/1255", "", "could not open file \"base/1/1255\": Permission denied"},
 	{"good", "PG_VERSION", "-ns", ""},
-	{"good", "pg_subtrans", "-n", "could not open directory \"DIR/broken/pg_subtrans\": Permission denied"},
-	{"good", "base/1", "-n", "could not open directory \"DIR/broken/base/1\": Permission denied"},
-	{"good", "base/1", "-ns", "could not open directory \"DIR/broken/base/1\": Permission denied"},
-	{"good", "global", "", "could not open directory \"DIR/broken/global\": Permission denied"},
+	{"good", "pg_subtrans", "-n", "could not open directory \"good/pg_subtrans\": Permission denied"},
+	{"good", "base/1", "-n", "could not open directory \"good/base/1\": Permission denied"},
+	{"good", "base/1", "-ns", "could not open directory \"good/base/1\": Permission denied"},
+	{"good", "global", "", "could not open directory \"good/global\": Permission denied"},
 	{"good", "base 0400", "-n", "could not stat file or directory \"base/1\": Permission denied"},
-	{"good", ". 0300", "-n", "could not open directory \"broken\": Permission denied"},
-	{"good", ". 0400", "-n", "could not open file \"broken/backup_manifest\": Permission denied"},
-	{"good", ". 0400", "-n -m good/backup_manifest", "could not stat file \"broken/PG_VERSION\": Permission denied"},
-	{"good", "backup_manifest", "-n", "could not open file \"broken/backup_manifest\": Permission denied"},
-	{"good", "global/pg_control", "-n", "could not open file \"broken/global/pg_control\" for reading: Permission denied"},
+	{"good", ". 0300", "-n", "could not open directory \"good\": Permission denied"},
+	{"good", ". 0400", "-n", "could not open file \"good/backup_manifest\": Permission denied"},
+	{"good", ". 0400", "-n -m manifest", "could not stat file \"good/PG_VERSION\": Permission denied"},
+	{"good", "backup_manifest", "-n", "could not open file \"good/backup_manifest\": Permission denied"},
+	{"good", "global/pg_control", "-n", "could not open file \"good/global/pg_control\" for reading: Permission denied"},
 	{"tar", "base.tar", "-n", "could not open file \"base.tar\": Permission denied"},
-	{"tar", ". 0300", "-n", "could not open directory \"broken\": Permission denied"},
+	{"tar", ". 0300", "-n", "could not open directory \"tar\": Permission denied"},
 }
 
 // TestVerifybackupWithoutPermission runs both tools as a user who may not read
@@ -63,21 +63,21 @@ func TestVerifybackupWithoutPermission(t *testing.T) {
 		}
 	}
 	give(t, dir, as)
-	broken := filepath.Join(dir, "broken")
+	manifest, err := os.ReadFile(filepath.Join(dir, "good", "backup_manifest"))
+	if err := errors.Join(err, os.WriteFile(filepath.Join(dir, "manifest"), manifest, 0o644)); err != nil {
+		t.Fatal(err)
+	}
 	for _, f := range sameWithoutPermission {
 		t.Run(f.kind+" "+f.name+" "+f.args, func(t *testing.T) {
-			if err := os.CopyFS(broken, os.DirFS(filepath.Join(dir, f.kind))); err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = os.RemoveAll(broken) }()
-			give(t, broken, as)
 			name, modeText, _ := strings.Cut(f.name, " ")
+			name = filepath.Join(dir, f.kind, name)
 			mode := map[string]fs.FileMode{"": 0, "0300": 0o300, "0400": 0o400}[modeText]
-			if err := os.Chmod(filepath.Join(broken, name), mode); err != nil {
+			before, err := os.Stat(name)
+			if err := errors.Join(err, os.Chmod(name, mode)); err != nil {
 				t.Fatal(err)
 			}
-			defer func() { _ = os.Chmod(filepath.Join(broken, name), 0o700) }()
-			args := append(strings.Fields(f.args), "broken")
+			defer func() { _ = os.Chmod(name, before.Mode().Perm()) }()
+			args := append(strings.Fields(f.args), f.kind)
 			ours, stock := runAs(t, as, b, b.ours, dir, args...), runAs(t, as, b, b.stock, dir, args...)
 			// Where the log cannot be read, pg_waldump says why there.
 			if ours.code != stock.code || ours.out != stock.out || sortedLines(ours.errors) != sortedLines(stock.errors) {
