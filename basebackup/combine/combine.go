@@ -296,7 +296,7 @@ func (r *run) result() *Result {
 		Directory:        r.options.Output,
 		SystemIdentifier: last.control.SystemIdentifier,
 		Major:            last.major,
-		Start:            last.label.start,
+		Start:            last.label.Start,
 		Files:            len(r.tree.files) + 1, // the label
 		Rebuilt:          int(r.rebuilt.Load()),
 		Bytes:            r.done.Load(),

@@ -93,7 +93,7 @@ func (r *run) create(path string) (*durable.File, error) {
 func (r *run) take(f *durable.File) error { return r.syncer.Take(f) }
 
 func (r *run) writeLabel() error {
-	text := r.chain.last().label.full()
+	text := r.chain.last().label.Full()
 	f, err := r.create(r.output(labelFile))
 	if err != nil {
 		return err
