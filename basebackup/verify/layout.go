@@ -48,6 +48,9 @@ func (r *run) checkLayout(isThere func(name string) bool) {
 			listed[name[:at]] = true
 		}
 	}
+	if !r.o.NoWAL && r.o.WAL == "" {
+		listed[walName] = true // the log is looked for there, and told of
+	}
 	above := "" // what lies below a missing one is missing with it
 	for _, name := range neededDirs {
 		if listed[name] || r.asked(name) || above != "" && strings.HasPrefix(name, above+"/") || isThere(name) {

@@ -3,8 +3,10 @@ package verify
 import (
 	"hash"
 	"path"
+	"slices"
 	"strings"
 
+	"github.com/pgbraid/pgbraid/basebackup/lineage"
 	"github.com/pgbraid/pgbraid/internal/controlfile"
 	"github.com/pgbraid/pgbraid/logstream"
 	"github.com/pgbraid/pgbraid/tarx"
@@ -70,6 +72,10 @@ func (m *memberCheck) BeginMember(h *tarx.Header) error {
 		m.begin(name, maxControlFile)
 	case name == mapName && m.archive.prefix == "":
 		m.begin(name, maxMap)
+	case name == lineage.LabelFile:
+		m.begin(name, lineage.MaxLabel+1)
+	case name == versionName:
+		m.begin(name, maxVersion)
 	}
 	e := m.table.find(name)
 	if m.ignores(name) {
@@ -116,6 +122,10 @@ func (m *memberCheck) EndMember() error {
 	case controlName:
 		control, err := controlfile.Parse(m.kept)
 		m.judgeControl(m.archive.name, control, err)
+	case lineage.LabelFile:
+		m.takeLabel(slices.Clone(m.kept))
+	case versionName:
+		m.takeVersion(m.kept)
 	case mapName:
 		m.archive.noteSpaces(m.kept)
 	default:

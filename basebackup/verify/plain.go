@@ -31,6 +31,7 @@ func (r *run) checkPlain(ctx context.Context) error {
 	}
 	r.checkPlainLayout()
 	w.checkControlFile()
+	r.readIdentity()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

@@ -5,6 +5,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/pgbraid/pgbraid/basebackup/lineage"
+	"github.com/pgbraid/pgbraid/internal/controlfile"
 	"github.com/pgbraid/pgbraid/logstream"
 )
 
@@ -148,6 +150,13 @@ type Report struct {
 	ManifestVersion int
 	// SystemIdentifier is 0 for manifests of version 1.
 	SystemIdentifier uint64
+	// Major is the release in PG_VERSION, such as 17; 0 where that cannot be
+	// read.
+	Major int
+	// Label is what backup_label says: where the backup starts, and of an
+	// incremental one where the backup starts that it is on top of. It is nil
+	// where the file is not there or makes no sense.
+	Label *lineage.Label
 	// Files is how many the manifest lists. Good are those with nothing
 	// wrong, Ignored those that were to be passed over.
 	Files, Good, Ignored int
@@ -159,6 +168,9 @@ type Report struct {
 	// Problems are sorted by kind and path.
 	Problems []Problem
 	Duration time.Duration
+
+	files   *table
+	control *controlfile.Control // nil where it could not be read
 }
 
 // OK tells whether nothing is wrong.

@@ -1,7 +1,8 @@
-// Package verify tells whether a base backup is whole: every file that its
+// Package verify tells whether a base backup is complete: every file that its
 // manifest lists is there with its size and checksum and no other, pg_control
-// is sound and of the same cluster, and the log that the backup needs can be
-// read record by record.
+// is sound and of the same cluster, the directories are there that a server
+// needs, archives end as they should, and the log that the backup needs can be
+// read record by record, with the history file of a promotion in it.
 //
 //	report, err := verify.Run(ctx, verify.Options{Directory: "/srv/backup/monday"})
 //	...
@@ -360,6 +361,7 @@ func (r *run) finishReport(began time.Time) {
 		}
 		report.Files = len(r.table.entries)
 	}
+	report.files, report.control = r.table, r.control
 	report.Bytes = r.read.Load()
 	report.Duration = time.Since(began)
 	slices.SortStableFunc(report.Problems, func(a, b Problem) int {

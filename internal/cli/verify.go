@@ -16,7 +16,7 @@ import (
 // verifyCommand is pgbraid verify. Its options have the names and the meaning
 // that they have in pg_verifybackup.
 type verifyCommand struct {
-	Directory string `arg:"" name:"backup" help:"Directory of the backup: its files, or base.tar and the other archives."`
+	Directories []string `arg:"" name:"backup" help:"Directory of the backup: its files, or base.tar and the other archives. Several are a full one and each incremental one on top of it, in their order."`
 
 	Format       string   `short:"F" group:"general" placeholder:"plain|tar" help:"Format of the backup (default: what it looks like)."`
 	ManifestPath string   `short:"m" group:"general" placeholder:"PATH" help:"Path of the manifest (default: backup_manifest in the backup)."`
@@ -39,8 +39,11 @@ func (*verifyCommand) Help() string {
 needs record by record. It is only read. The report, on standard output, says
 first how much of what is wrong, then what.
 
-Exit codes: 0 the backup is good, 1 it is not, 2 wrong usage, 130/143/129 ended
-by SIGINT/SIGTERM/SIGHUP.`
+An incremental backup says which one it is on top of. Given all from the full one
+on, it tells too whether each is on top of the one before.
+
+Exit codes: 0 the backup is good, 1 it is not or there is no such chain, 2 wrong
+usage, 130/143/129 ended by SIGINT/SIGTERM/SIGHUP.`
 }
 
 // Run is called by kong.
@@ -49,13 +52,10 @@ func (c *verifyCommand) Run(ctx context.Context, to *streams) error {
 	if err != nil {
 		return &usageError{err: err}
 	}
-	renderer := rendererFor(to.err, c.Progress, c.Quiet)
-	options.Logger = newLogger(progress.NewWriter(to.err, renderer), levelFor(c.Verbose, c.Quiet))
-	if renderer != progress.Discard {
-		options.OnProgress = renderer.Update
+	if len(c.Directories) > 1 {
+		return c.runChain(ctx, to, options)
 	}
-	report, err := verify.Run(ctx, *options)
-	renderer.Finish()
+	report, err := c.verify(ctx, to, options)
 	if err != nil {
 		return err
 	}
@@ -73,13 +73,25 @@ func (c *verifyCommand) Run(ctx context.Context, to *streams) error {
 	return nil
 }
 
+// verify verifies one backup.
+func (c *verifyCommand) verify(ctx context.Context, to *streams, options *verify.Options) (*verify.Report, error) {
+	renderer := rendererFor(to.err, c.Progress, c.Quiet)
+	options.Logger = newLogger(progress.NewWriter(to.err, renderer), levelFor(c.Verbose, c.Quiet))
+	if renderer != progress.Discard {
+		options.OnProgress = renderer.Update
+	}
+	report, err := verify.Run(ctx, *options)
+	renderer.Finish()
+	return report, err
+}
+
 // errNotGood ends verify for a backup with problems.
 var errNotGood = errors.New("the backup is not good")
 
 // options makes of the command line what a run needs.
 func (c *verifyCommand) options() (*verify.Options, error) {
 	o := &verify.Options{
-		Directory:     c.Directory,
+		Directory:     c.Directories[0],
 		Manifest:      c.ManifestPath,
 		Ignore:        c.Ignore,
 		WAL:           c.WALDirectory,
@@ -99,6 +111,9 @@ func (c *verifyCommand) options() (*verify.Options, error) {
 	}
 	if c.Progress && c.Quiet {
 		return nil, errors.New("-P and -q exclude each other")
+	}
+	if len(c.Directories) > 1 && c.ManifestPath != "" {
+		return nil, errors.New("-m names the manifest of one backup, and there are several")
 	}
 	return o, o.Check()
 }
@@ -125,6 +140,9 @@ func writeVerdict(w io.Writer, r *verify.Report) {
 			files += fmt.Sprintf(", %s read in %s", progress.Bytes(r.Bytes), duration(r.Duration))
 		}
 		row("files", files)
+	}
+	if r.Incremental() {
+		row("incremental", fmt.Sprintf("on top of the backup that starts at %s; it cannot be restored without that", r.Label.From))
 	}
 	for _, a := range r.Ranges {
 		row("log, timeline "+strconv.FormatUint(uint64(a.Timeline), 10), rangeText(r, a))
@@ -187,6 +205,15 @@ type verifyResult struct {
 	Ranges           []verifiedRange   `json:"wal_ranges"`
 	Problems         []verifiedProblem `json:"problems"`
 	Seconds          float64           `json:"seconds"`
+	// Start is that of the backup's log, and OnTopOf that of the backup which an
+	// incremental one needs.
+	Start   *jsonPosition `json:"start,omitempty"`
+	OnTopOf *jsonPosition `json:"on_top_of,omitempty"`
+}
+
+type jsonPosition struct {
+	LSN      string `json:"lsn"`
+	Timeline uint32 `json:"timeline"`
 }
 
 type verifiedRange struct {
@@ -207,7 +234,11 @@ type verifiedProblem struct {
 }
 
 func writeVerified(w io.Writer, r *verify.Report) error {
-	out := verifyResult{
+	return json.NewEncoder(w).Encode(verifiedJSON(r))
+}
+
+func verifiedJSON(r *verify.Report) *verifyResult {
+	out := &verifyResult{
 		Directory:        r.Directory,
 		Good:             r.OK(),
 		Format:           string(r.Format),
@@ -235,5 +266,11 @@ func writeVerified(w io.Writer, r *verify.Report) error {
 	for _, p := range r.Problems {
 		out.Problems = append(out.Problems, verifiedProblem{Kind: p.Kind.String(), Path: p.Path, Archive: p.Archive, Detail: p.Detail()})
 	}
-	return json.NewEncoder(w).Encode(out)
+	if r.Label != nil {
+		out.Start = &jsonPosition{r.Label.Start.LSN.String(), uint32(r.Label.Start.Timeline)}
+		if r.Incremental() {
+			out.OnTopOf = &jsonPosition{r.Label.From.LSN.String(), uint32(r.Label.From.Timeline)}
+		}
+	}
+	return out
 }
