@@ -45,6 +45,8 @@ func readHead(name string, limit int64) ([]byte, error) {
 // takeLabel reads the text of a backup_label.
 func (r *run) takeLabel(text []byte) {
 	if label, err := lineage.ParseLabel(text); err == nil && len(text) <= lineage.MaxLabel {
+		r.mutex.Lock()
+		defer r.mutex.Unlock()
 		r.report.Label = &label
 	}
 }
@@ -52,6 +54,8 @@ func (r *run) takeLabel(text []byte) {
 // takeVersion reads the text of a PG_VERSION.
 func (r *run) takeVersion(text []byte) {
 	if n, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
+		r.mutex.Lock()
+		defer r.mutex.Unlock()
 		r.report.Major = n
 	}
 }

@@ -150,7 +150,7 @@ func (w *walk) checkControlFile() {
 func (r *run) judgeControl(archive string, control controlfile.Control, err error) {
 	if r.ignores(controlName) {
 		if err == nil {
-			r.control = &control
+			r.keepControl(&control)
 		}
 		return
 	}
@@ -161,12 +161,20 @@ func (r *run) judgeControl(archive string, control controlfile.Control, err erro
 	case r.summary.Version > 1 && control.SystemIdentifier != want:
 		r.problem(Problem{Kind: ForeignSystem, Path: controlName, Archive: archive, Size: int64(control.SystemIdentifier), Want: int64(want)})
 	default:
-		r.control = &control
+		r.keepControl(&control)
 		return
 	}
 	if e != nil {
 		e.set(suspect)
 	}
+}
+
+// keepControl may be called from several goroutines, one for each archive that
+// has a pg_control.
+func (r *run) keepControl(control *controlfile.Control) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.control = control
 }
 
 // small is the size in bytes from which on larger files are read first: the
