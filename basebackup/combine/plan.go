@@ -90,8 +90,8 @@ func (p *planner) plan(dir, base string) (_ *plan, err error) {
 			break
 		}
 		newest = s
-		limit = min(limit, s.header.length())
 		p.take(s, int32(len(result.sources)-1), limit)
+		limit = min(limit, s.header.truncation)
 	}
 	result.blocks = int64(blocks)
 	p.join(result, blocks)
