@@ -82,12 +82,18 @@ type Options struct {
 	ManifestChecksums string
 	// NoManifest leaves the manifest out.
 	NoManifest bool
-	// NoVerify takes over checksums from the inputs' manifests without looking
-	// at the files. Otherwise the last input must have exactly the files that
-	// its manifest lists, and whatever is read whole must have the CRC32C
-	// that is listed for it. Other algorithms cost more than the copying, and
-	// are only computed where they are missing.
+	// NoVerify takes the inputs as they are, and takes over checksums from
+	// their manifests without looking at the files. Otherwise the last input
+	// must have exactly the files that its manifest lists; each file of an
+	// input that the result has a byte of, or whose absence of bytes counts,
+	// must have the size and the checksum that are listed for it; and where
+	// pages have checksums these must be right. What differs is a
+	// *DamageError.
 	NoVerify bool
+	// LikeStock verifies the files that are used only, as it is silent where
+	// pg_combinebackup is: a file that is not listed is taken, pages are only
+	// looked at where a manifest has no checksum, and DryRun reads nothing.
+	LikeStock bool
 
 	// Method is Copy if empty.
 	Method Method
@@ -257,6 +263,9 @@ func (r *run) run(ctx context.Context) (result *Result, err error) {
 	if r.chain, err = openChain(ctx, &r.options); err != nil {
 		return nil, err
 	}
+	if err := r.checkOwn(); err != nil {
+		return nil, err
+	}
 	if r.tree, err = r.walk(ctx); err != nil {
 		return nil, err
 	}
@@ -271,6 +280,7 @@ func (r *run) run(ctx context.Context) (result *Result, err error) {
 		if err := r.rehearse(ctx); err != nil {
 			return nil, err
 		}
+		r.tellUnchecked()
 		return r.result(), nil
 	}
 	defer func() {
@@ -284,6 +294,7 @@ func (r *run) run(ctx context.Context) (result *Result, err error) {
 	if err := r.fill(ctx); err != nil {
 		return nil, err
 	}
+	r.tellUnchecked()
 	if err := r.finish(ctx); err != nil {
 		return nil, err
 	}

@@ -38,19 +38,6 @@ type label struct {
 
 func (l *label) incremental() bool { return l.from.Timeline != 0 }
 
-// readLabel reads a backup_label.
-func readLabel(path string) (label, error) {
-	text, err := readSmall(path, maxLabel)
-	if err != nil {
-		return label{}, err
-	}
-	l, err := parseLabel(text)
-	if err != nil {
-		return label{}, fmt.Errorf("%s: %w", path, err)
-	}
-	return l, nil
-}
-
 // parseLabel reads the text of a backup_label, which it keeps. Lines that it
 // does not know are none of its business.
 func parseLabel(text []byte) (label, error) {

@@ -44,7 +44,7 @@ func TestLabelThatIsNone(t *testing.T) {
 	}
 	long := filepath.Join(t.TempDir(), labelFile)
 	put(t, long, []byte(strings.Repeat("x", maxLabel+1)))
-	if _, err := readLabel(long); err == nil || !strings.Contains(err.Error(), "is too large") {
+	if _, err := readSmall(long, maxLabel); err == nil || !strings.Contains(err.Error(), "is too large") {
 		t.Error(err)
 	}
 }
