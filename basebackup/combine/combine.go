@@ -90,10 +90,10 @@ type Options struct {
 	// pages have checksums these must be right. What differs is a
 	// *DamageError.
 	NoVerify bool
-	// LikeStock verifies the files that are used only, as it is silent where
+	// AsPgCombinebackup verifies the files that are used only, as it is silent where
 	// pg_combinebackup is: a file that is not listed is taken, pages are only
 	// looked at where a manifest has no checksum, and DryRun reads nothing.
-	LikeStock bool
+	AsPgCombinebackup bool
 
 	// Method is Copy if empty.
 	Method Method

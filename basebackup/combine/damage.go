@@ -70,7 +70,7 @@ func (e *DamageError) Hint() string {
 // verifies tells whether inputs are held against their manifests; strict,
 // whether also by what pg_combinebackup does not ask for.
 func (r *run) verifies() bool { return !r.options.NoVerify }
-func (r *run) strict() bool   { return r.verifies() && !r.options.LikeStock }
+func (r *run) strict() bool   { return r.verifies() && !r.options.AsPgCombinebackup }
 
 // changesLater tells of the files that may be written to after a backup was
 // taken, by pg_basebackup -R for one.

@@ -95,7 +95,7 @@ func TestBadPagesAreFound(t *testing.T) {
 				}
 				// As it was on the server: pg_combinebackup says nothing.
 				o = testOptions(t, root, dirs)
-				o.LikeStock = true
+				o.AsPgCombinebackup = true
 				if _, err := Run(context.Background(), o); (err == nil) != (of == manifest.CRC32C) {
 					t.Errorf("%s: %v", of, err)
 				}

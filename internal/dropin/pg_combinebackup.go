@@ -110,7 +110,7 @@ func runCombinebackup(p *program, args []string) error {
 	o.SyncMethod = combine.SyncMethod(c.shared.syncMethod)
 	// The tool checks nothing, and computes checksums anew of what it puts
 	// together. Here a damaged input is an error; all else is as there.
-	o.LikeStock = true
+	o.AsPgCombinebackup = true
 	if o.NoManifest {
 		o.ManifestChecksums = ""
 	}
