@@ -31,6 +31,7 @@ type memberCheck struct {
 // BeginMember is part of tarx.Handler.
 func (m *memberCheck) BeginMember(h *tarx.Header) error {
 	m.entry, m.sum, m.keep, m.control = nil, nil, false, m.control[:0]
+	m.hasher.pages.on = false
 	if h.Type != tarx.TypeFile {
 		return nil
 	}
@@ -39,6 +40,12 @@ func (m *memberCheck) BeginMember(h *tarx.Header) error {
 		return err
 	}
 	name := m.archive.prefix + clean
+	if m.pages.again {
+		if e := m.table.find(name); e != nil && !e.has(passedOver) && e.size == h.Size {
+			m.hasher.pages.begin(m.run, name)
+		}
+		return nil
+	}
 	if segment, ok := strings.CutPrefix(name, walName+"/"); ok && m.archive.prefix == "" && logstream.IsSegmentName(segment) {
 		if m.archive.hasWAL = true; m.archive.method == compress.None {
 			m.members.add(m.archive.name, segment, m.parser.Offset(), h.Size)
@@ -67,9 +74,9 @@ func (m *memberCheck) BeginMember(h *tarx.Header) error {
 		return nil
 	}
 	m.entry = e
-	if !m.o.SkipChecksums && e.checksum() != "" {
-		m.sum = m.hasher.begin(e.algorithm)
-	}
+	m.hasher.skip = m.o.SkipChecksums
+	m.sum = m.hasher.begin(e)
+	m.hasher.pages.begin(m.run, name)
 	return nil
 }
 
@@ -77,8 +84,11 @@ func (m *memberCheck) BeginMember(h *tarx.Header) error {
 func (m *memberCheck) Content(p []byte) error {
 	if m.sum != nil {
 		m.sum.Write(p)
+	}
+	if m.sum != nil || m.hasher.pages.on {
 		m.read.Add(int64(len(p)))
 	}
+	m.hasher.pages.write(p)
 	if m.keep {
 		m.control = append(m.control, p[:min(len(p), maxControlFile-len(m.control))]...)
 	}
@@ -91,6 +101,7 @@ func (m *memberCheck) EndMember() error {
 		control, err := controlfile.Parse(m.control)
 		m.judgeControl(m.archive.name, control, err)
 	}
+	m.hasher.pages.end(m.run, m.archive.name)
 	switch {
 	case m.entry == nil:
 	case m.sum != nil && !m.hasher.matches(m.entry):

@@ -134,6 +134,7 @@ func (r *run) judgeControl(archive string, control controlfile.Control, err erro
 	if r.ignores(controlName) {
 		if err == nil {
 			r.control = &control
+			r.learnPages(&control)
 		}
 		return
 	}
@@ -145,6 +146,7 @@ func (r *run) judgeControl(archive string, control controlfile.Control, err erro
 		r.problem(Problem{Kind: ForeignSystem, Path: controlName, Archive: archive, Size: int64(control.SystemIdentifier), Want: int64(want)})
 	default:
 		r.control = &control
+		r.learnPages(&control)
 		return
 	}
 	if e != nil {
@@ -165,7 +167,7 @@ func (r *run) checkContents(ctx context.Context) error {
 		switch {
 		case !e.has(seen) || e.has(passedOver):
 		case e.has(bad):
-		case r.o.SkipChecksums || e.checksum() == "":
+		case !r.mustRead(e):
 			e.set(good)
 		default:
 			list = append(list, int32(i))
@@ -176,4 +178,9 @@ func (r *run) checkContents(ctx context.Context) error {
 		return cmp.Compare(max(small, r.table.entries[b].size), max(small, r.table.entries[a].size))
 	})
 	return r.hashAll(ctx, list)
+}
+
+// mustRead tells whether there is anything in a file to look at.
+func (r *run) mustRead(e *entry) bool {
+	return !r.o.SkipChecksums && e.checksum() != "" || r.hasPages(e.path())
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -56,6 +57,11 @@ func (r *run) checkTar(ctx context.Context) error {
 	r.members = newTarMembers(r.o.Directory)
 	if err := r.readArchives(ctx, archives); err != nil {
 		return err
+	}
+	if r.mustReread() {
+		if err := r.readArchives(ctx, slices.DeleteFunc(slices.Clone(archives), func(a *archive) bool { return a.damaged.Load() })); err != nil {
+			return err
+		}
 	}
 	damaged := func(name string) bool { return behindDamage(archives, name) }
 	if err := r.missing(ctx, damaged); err != nil {

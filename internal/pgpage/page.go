@@ -113,3 +113,8 @@ func sane(page []byte) bool {
 	lower, upper, special := field(offLower), field(offUpper), field(offSpecial)
 	return field(offFlags)&^validFlags == 0 && lower <= upper && upper <= special && special <= len(page) && special%alignment == 0
 }
+
+// Valid tells whether a server can have files so.
+func (g Geometry) Valid() bool {
+	return g.BlockSize >= MinBlockSize && g.BlockSize <= MaxBlockSize && g.BlockSize&(g.BlockSize-1) == 0 && g.SegmentBlocks > 0
+}
