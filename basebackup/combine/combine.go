@@ -85,14 +85,15 @@ type Options struct {
 	// NoVerify takes the inputs as they are, and takes over checksums from
 	// their manifests without looking at the files. Otherwise the last input
 	// must have exactly the files that its manifest lists; each file of an
-	// input that the result has a byte of, or whose absence of bytes counts,
-	// must have the size and the checksum that are listed for it; and where
-	// pages have checksums these must be right. What differs is a
-	// *DamageError.
+	// input that says anything about the result must have the size and the
+	// checksum that are listed for it; and where pages have checksums these
+	// must be right. What differs is a *DamageError. WAL is not listed, and
+	// not looked at.
 	NoVerify bool
-	// AsPgCombinebackup verifies the files that are used only, as it is silent where
-	// pg_combinebackup is: a file that is not listed is taken, pages are only
-	// looked at where a manifest has no checksum, and DryRun reads nothing.
+	// AsPgCombinebackup verifies only the files that are used, and goes on
+	// where that tool does: a file that is not listed is taken with a warning,
+	// pages are only looked at where a manifest has no checksum, and DryRun
+	// does not read them.
 	AsPgCombinebackup bool
 
 	// Method is Copy if empty.

@@ -176,6 +176,36 @@ func TestFilesOfAnotherSizeThanListed(t *testing.T) {
 	}
 }
 
+// TestWhatIsUsedIsWhatWasChecked has a file changed while it is read: what was
+// read before does not change any more, what is read later is found.
+func TestWhatIsUsedIsWhatWasChecked(t *testing.T) {
+	t.Parallel()
+	content := bytes.Repeat(block(1), 100)
+	for _, at := range []int{10, 3 * ahead} {
+		name := filepath.Join(t.TempDir(), "file")
+		put(t, name, content)
+		f, info, err := openRegular(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := manifest.CRC32C.New()
+		h.Write(content)
+		s := &source{path: name, file: f, size: info.Size(), sum: manifest.CRC32C.New(), want: string(h.Sum(nil))}
+		used := make([]byte, 2*blockSize)
+		if err := s.read(t.Context(), used, blockSize); err != nil || !bytes.Equal(used, content[:2*blockSize]) {
+			t.Fatal(err)
+		}
+		rewrite(t, name, flip(at))
+		var damage *DamageError
+		if err := s.finish(t.Context()); errors.As(err, &damage) != (at > ahead) {
+			t.Errorf("changed at %d: %v", at, err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // without is a manifest without one of its files.
 func without(t *testing.T, text []byte, name string) []byte {
 	t.Helper()
