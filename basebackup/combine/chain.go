@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/pgbraid/pgbraid/basebackup/lineage"
 	"github.com/pgbraid/pgbraid/internal/controlfile"
@@ -23,6 +24,9 @@ const (
 	controlFile = "global/pg_control"
 	versionFile = "PG_VERSION"
 
+	// maxControlFile is more than the size of a pg_control, in bytes.
+	maxControlFile = 64 << 10
+
 	// oldestMajor is the first release with incremental backups.
 	oldestMajor = 17
 )
@@ -33,8 +37,14 @@ type input struct {
 	major   int
 	control controlfile.Control
 	label   lineage.Label
+	// own are the files that say this, by name, as they were read.
+	own map[string][]byte
 	// manifest is nil if the backup has none.
 	manifest *manifestIndex
+
+	// unchecked is how many of the files that were used the manifest has no
+	// checksum of; onlyPages of how many of these the pages were checked.
+	unchecked, onlyPages atomic.Int64
 }
 
 func (i *input) path(name string) string { return filepath.Join(i.dir, filepath.FromSlash(name)) }
@@ -71,29 +81,45 @@ func openChain(ctx context.Context, o *Options) (*chain, error) {
 }
 
 func (i *input) read() (err error) {
-	if i.major, err = readMajor(i.path(versionFile)); err != nil {
-		return err
+	i.own = map[string][]byte{}
+	for _, part := range []struct {
+		name  string
+		limit int64
+		parse func(text []byte) error
+	}{
+		{versionFile, 128, func(text []byte) (err error) {
+			i.major, err = parseMajor(text)
+			return err
+		}},
+		{controlFile, maxControlFile, func(text []byte) (err error) {
+			i.control, err = controlfile.Parse(text)
+			return err
+		}},
+		{labelFile, lineage.MaxLabel, func(text []byte) (err error) {
+			i.label, err = lineage.ParseLabel(text)
+			return err
+		}},
+	} {
+		path := i.path(part.name)
+		if i.own[part.name], err = readSmall(path, part.limit); err != nil {
+			return err
+		}
+		if err := part.parse(i.own[part.name]); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
 	}
-	if i.control, err = controlfile.Read(i.path(controlFile)); err != nil {
-		return err
-	}
-	i.label, err = readLabel(i.path(labelFile))
-	return err
+	return nil
 }
 
-// readMajor reads PG_VERSION, which holds such as 17 and a newline.
-func readMajor(path string) (int, error) {
-	text, err := readSmall(path, 128)
-	if err != nil {
-		return 0, err
-	}
+// parseMajor reads PG_VERSION, which holds such as 17 and a newline.
+func parseMajor(text []byte) (int, error) {
 	digits, whole := strings.CutSuffix(string(text), "\n")
 	major, err := strconv.Atoi(digits)
 	if err != nil || !whole {
-		return 0, fmt.Errorf("%s: could not parse version number", path)
+		return 0, errors.New("could not parse version number")
 	}
 	if major < oldestMajor {
-		return 0, fmt.Errorf("%s: server version too old", path)
+		return 0, errors.New("server version too old")
 	}
 	return major, nil
 }
@@ -136,10 +162,9 @@ func (c *chain) check(log *slog.Logger) error {
 func (c *chain) readManifests(ctx context.Context, o *Options) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(o.Jobs)
-	for n, in := range c.inputs {
-		isLast := n == len(c.inputs)-1
+	for _, in := range c.inputs {
 		group.Go(func() (err error) {
-			in.manifest, err = readManifest(ctx, in.path(manifestFile), isLast)
+			in.manifest, err = readManifest(ctx, in.path(manifestFile))
 			if errors.Is(err, fs.ErrNotExist) {
 				o.Logger.Warn(fmt.Sprintf("file \"%s\" does not exist", in.path(manifestFile)))
 				return nil

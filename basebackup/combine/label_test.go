@@ -45,7 +45,7 @@ func TestLabelThatIsNone(t *testing.T) {
 	}
 	long := filepath.Join(t.TempDir(), labelFile)
 	put(t, long, []byte(strings.Repeat("x", lineage.MaxLabel+1)))
-	if _, err := readLabel(long); err == nil || !strings.Contains(err.Error(), "is too large") {
+	if _, err := readSmall(long, lineage.MaxLabel); err == nil || !strings.Contains(err.Error(), "is too large") {
 		t.Error(err)
 	}
 }

@@ -26,7 +26,7 @@ func (r *run) readArchive(ctx context.Context, a *archive) {
 	if err == nil && !parser.Terminated() {
 		err = errNoTrailer
 	}
-	if err == nil || ctx.Err() != nil {
+	if err == nil || ctx.Err() != nil || r.pages.again { // what is wrong was said
 		return
 	}
 	var format *tarx.FormatError

@@ -50,11 +50,18 @@ type memberCheck struct {
 func (m *memberCheck) BeginMember(h *tarx.Header) error {
 	m.entry, m.sum = nil, nil
 	m.skip()
+	m.hasher.pages.on = false
 	clean, err := tarx.CleanName(h.Name)
 	if err != nil {
 		return err
 	}
 	name := m.archive.prefix + clean
+	if m.pages.again {
+		if e := m.table.find(name); h.Type == tarx.TypeFile && e != nil && !e.has(passedOver) && e.size == h.Size {
+			m.hasher.pages.begin(m.run, name)
+		}
+		return nil
+	}
 	if m.archive.prefix == "" {
 		m.archive.noteDirectories(name, h.Type == tarx.TypeDirectory)
 	}
@@ -99,9 +106,9 @@ func (m *memberCheck) BeginMember(h *tarx.Header) error {
 		return nil
 	}
 	m.entry = e
-	if !m.o.SkipChecksums && e.checksum() != "" {
-		m.sum = m.hasher.begin(e.algorithm)
-	}
+	m.hasher.skip = m.o.SkipChecksums
+	m.sum = m.hasher.begin(e)
+	m.hasher.pages.begin(m.run, name)
 	return nil
 }
 
@@ -109,8 +116,11 @@ func (m *memberCheck) BeginMember(h *tarx.Header) error {
 func (m *memberCheck) Content(p []byte) error {
 	if m.sum != nil {
 		m.sum.Write(p)
+	}
+	if m.sum != nil || m.hasher.pages.on {
 		m.read.Add(int64(len(p)))
 	}
+	m.hasher.pages.write(p)
 	m.take(p)
 	return nil
 }
@@ -131,6 +141,7 @@ func (m *memberCheck) EndMember() error {
 	default:
 		m.archive.noteHistory(path.Base(m.keeping), m.kept)
 	}
+	m.hasher.pages.end(m.run, m.archive.name)
 	switch {
 	case m.entry == nil:
 	case m.sum != nil && !m.hasher.matches(m.entry):

@@ -173,8 +173,9 @@ func (r *run) judgeControl(archive string, control controlfile.Control, err erro
 // has a pg_control.
 func (r *run) keepControl(control *controlfile.Control) {
 	r.mutex.Lock()
-	defer r.mutex.Unlock()
 	r.control = control
+	r.mutex.Unlock()
+	r.learnPages(control)
 }
 
 // small is the size in bytes from which on larger files are read first: the
@@ -190,7 +191,7 @@ func (r *run) checkContents(ctx context.Context) error {
 		switch {
 		case !e.has(seen) || e.has(passedOver):
 		case e.has(bad):
-		case r.o.SkipChecksums || e.checksum() == "":
+		case !r.mustRead(e):
 			e.set(good)
 		default:
 			list = append(list, int32(i))
@@ -201,4 +202,9 @@ func (r *run) checkContents(ctx context.Context) error {
 		return cmp.Compare(max(small, r.table.entries[b].size), max(small, r.table.entries[a].size))
 	})
 	return r.hashAll(ctx, list)
+}
+
+// mustRead tells whether there is anything in a file to look at.
+func (r *run) mustRead(e *entry) bool {
+	return !r.o.SkipChecksums && e.checksum() != "" || r.hasPages(e.path())
 }

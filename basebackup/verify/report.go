@@ -50,6 +50,8 @@ const (
 	SizeMismatch
 	// ChecksumMismatch says that a file has another content.
 	ChecksumMismatch
+	// DamagedPages says that a file has pages that no server would read.
+	DamagedPages
 	// ExtraFile says that a file is there and not in the manifest.
 	ExtraFile
 	// UnexpectedFile says that a file beside the archives is none of them.
@@ -68,7 +70,7 @@ const (
 
 var kindNames = [...]string{
 	"damaged manifest", "duplicate file", "damaged pg_control", "foreign cluster", "damaged archive", "archive end", "unreadable", "not a regular file",
-	"missing directory", "missing file", "size mismatch", "checksum mismatch", "extra file", "unexpected file", "missing history", "missing WAL", "torn WAL", "damaged WAL",
+	"missing directory", "missing file", "size mismatch", "checksum mismatch", "damaged pages", "extra file", "unexpected file", "missing history", "missing WAL", "torn WAL", "damaged WAL",
 }
 
 // String names the kind, such as "checksum mismatch".
@@ -165,6 +167,8 @@ type Report struct {
 	// Ranges are the manifest's, the newest timeline first.
 	Ranges                       []Range
 	ChecksumsSkipped, WALSkipped bool
+	// Pages is what was found of data pages.
+	Pages PageReport
 	// Problems are sorted by kind and path.
 	Problems []Problem
 	Duration time.Duration

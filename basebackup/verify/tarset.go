@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -74,6 +75,11 @@ func (r *run) checkTar(ctx context.Context) error {
 	}
 	if err := r.readArchives(ctx, archives); err != nil {
 		return err
+	}
+	if r.mustReread() {
+		if err := r.readArchives(ctx, slices.DeleteFunc(slices.Clone(archives), func(a *archive) bool { return a.log || a.damaged.Load() })); err != nil {
+			return err
+		}
 	}
 	damaged := func(name string) bool { return behindDamage(archives, name) }
 	if err := r.missing(ctx, damaged); err != nil {

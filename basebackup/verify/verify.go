@@ -68,6 +68,9 @@ type Options struct {
 	// of segments that are complete and not compressed. With the log, Run fails
 	// with ErrTarLog for a tar backup.
 	AsPgVerifybackup bool
+	// Pages has the checksum of each data page compared too. If the cluster
+	// has none, Run returns ErrNoPageChecksums.
+	Pages bool
 	// StopAtFirst ends the run at the first problem.
 	StopAtFirst bool
 	// Jobs is how many files are read at a time; 0 is one for each processor.
@@ -137,6 +140,8 @@ type run struct {
 	done, total atomic.Int64 // bytes to read, for the progress
 	read        atomic.Int64 // bytes of the cluster's files that were read
 
+	pages pages
+
 	mutex  sync.Mutex
 	report *Report
 }
@@ -187,6 +192,8 @@ func (r *run) verify(ctx context.Context) error {
 		return ErrTarLog
 	}
 	r.log.Debug("verifying", "directory", r.o.Directory, "format", string(r.report.Format), "files", r.summary.Files)
+	r.preparePages()
+	defer r.finishPages()
 	check := r.checkPlain
 	if r.report.Format == FormatTar {
 		check = r.checkTar

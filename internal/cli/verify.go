@@ -24,6 +24,7 @@ type verifyCommand struct {
 	WALDirectory string   `short:"w" name:"wal-directory" aliases:"wal-path" group:"general" placeholder:"PATH" xor:"wal" help:"Where the log is: a directory, such as one of pgbraid receive, or a tar file (default: in the backup)."`
 	NoParseWAL   bool     `short:"n" group:"general" xor:"wal" help:"Do not read the log."`
 	SkipChecks   bool     `short:"s" name:"skip-checksums" group:"general" help:"Compare names and sizes only."`
+	Pages        bool     `name:"pages" group:"general" help:"Check the checksum of each data page too. The cluster must have data checksums."`
 	ExitOnError  bool     `short:"e" group:"general" help:"End at the first problem."`
 	Jobs         int      `short:"j" group:"general" placeholder:"N" help:"How many files to read at a time (default: one for each processor)."`
 
@@ -41,6 +42,10 @@ first how much of what is wrong, then what.
 
 An incremental backup says which one it is on top of. Given all from the full one
 on, it tells too whether each is on top of the one before.
+
+With --pages each page of a table or an index is looked at as a server does that
+reads it. A page that was changed while the backup was taken may be half
+written; it is left out, since the server begins with the WAL that has it.
 
 Exit codes: 0 the backup is good, 1 it is not or there is no such chain, 2 wrong
 usage, 130/143/129 ended by SIGINT/SIGTERM/SIGHUP.`
@@ -97,6 +102,7 @@ func (c *verifyCommand) options() (*verify.Options, error) {
 		WAL:           c.WALDirectory,
 		NoWAL:         c.NoParseWAL,
 		SkipChecksums: c.SkipChecks,
+		Pages:         c.Pages,
 		StopAtFirst:   c.ExitOnError,
 		Jobs:          c.Jobs,
 	}
@@ -144,6 +150,9 @@ func writeVerdict(w io.Writer, r *verify.Report) {
 	if r.Incremental() {
 		row("incremental", fmt.Sprintf("on top of the backup that starts at %s; it cannot be restored without that", r.Label.From))
 	}
+	if r.Pages.Checked {
+		row("pages", pagesText(&r.Pages))
+	}
 	for _, a := range r.Ranges {
 		row("log, timeline "+strconv.FormatUint(uint64(a.Timeline), 10), rangeText(r, a))
 	}
@@ -165,6 +174,22 @@ func writeVerdict(w io.Writer, r *verify.Report) {
 			fmt.Fprintf(w, "%s: %d more, which --json lists\n", p.Kind, counts[p.Kind]-maxShown)
 		}
 	}
+}
+
+// pagesText tells how many pages are what, and what it means if some are not
+// as they should be.
+func pagesText(p *verify.PageReport) string {
+	text := fmt.Sprintf("%d of %d good", p.Pages-p.Torn-p.Bad, p.Pages)
+	if p.New > 0 {
+		text += fmt.Sprintf(" (%d never written to)", p.New)
+	}
+	if p.Torn > 0 {
+		text += fmt.Sprintf(", %d left out: changed during the backup, whose WAL has them", p.Torn)
+	}
+	if p.Bad > 0 {
+		text += fmt.Sprintf(", %d DAMAGED", p.Bad)
+	}
+	return text
 }
 
 func rangeText(r *verify.Report, a verify.Range) string {
@@ -202,6 +227,7 @@ type verifyResult struct {
 	Bytes            int64             `json:"bytes"`
 	ChecksumsSkipped bool              `json:"checksums_skipped"`
 	WALSkipped       bool              `json:"wal_skipped"`
+	Pages            *verifiedPages    `json:"pages,omitempty"`
 	Ranges           []verifiedRange   `json:"wal_ranges"`
 	Problems         []verifiedProblem `json:"problems"`
 	Seconds          float64           `json:"seconds"`
@@ -214,6 +240,14 @@ type verifyResult struct {
 type jsonPosition struct {
 	LSN      string `json:"lsn"`
 	Timeline uint32 `json:"timeline"`
+}
+
+type verifiedPages struct {
+	Files   int64 `json:"files"`
+	Pages   int64 `json:"pages"`
+	New     int64 `json:"new"`
+	Torn    int64 `json:"torn"`
+	Damaged int64 `json:"damaged"`
 }
 
 type verifiedRange struct {
@@ -255,6 +289,9 @@ func verifiedJSON(r *verify.Report) *verifyResult {
 	}
 	if r.SystemIdentifier != 0 {
 		out.SystemIdentifier = strconv.FormatUint(r.SystemIdentifier, 10)
+	}
+	if p := r.Pages; p.Checked {
+		out.Pages = &verifiedPages{Files: p.Files, Pages: p.Pages, New: p.New, Torn: p.Torn, Damaged: p.Bad}
 	}
 	for _, a := range r.Ranges {
 		v := verifiedRange{Timeline: uint32(a.Timeline), Start: a.Start.String(), End: a.End.String(), Reached: a.Reached.String(), Records: a.Records, Good: a.Good}
