@@ -29,6 +29,8 @@ var forbidden = map[string][]string{
 	"internal/pgtest":      {"basebackup", "logstream", "tarx", "internal/cli"},
 	"basebackup/combine":   {"tarx", "internal/cli", "internal/pgtest"},
 	"internal/controlfile": {"basebackup", "logstream", "tarx", "internal/cli", "internal/replconn"},
+	"basebackup/lineage":   {"tarx", "internal/cli", "internal/pgtest", "internal/progress", "basebackup/combine", "basebackup/verify"},
+	"internal/pgpage":      {"basebackup", "logstream", "tarx", "internal/cli", "internal/replconn"},
 	"basebackup/manifest":  {"tarx", "internal/cli", "internal/pgtest", "internal/progress"},
 }
 

@@ -67,6 +67,12 @@ func IsSegmentName(name string) bool {
 	return ok
 }
 
+// IsHistoryName tells whether a file of this name is a timeline's history.
+func IsHistoryName(name string) bool {
+	_, ok := parseHistoryName(name)
+	return ok
+}
+
 // parseHistoryName reads the name of a history file.
 func parseHistoryName(name string) (TimelineID, bool) {
 	digits, ok := strings.CutSuffix(name, ".history")

@@ -108,6 +108,15 @@ func (p *Parser) Close() error {
 	return p.err
 }
 
+// Terminated tells whether the two blocks of zeros were seen that end an
+// archive. Without them it may have been cut after any member, which Close
+// cannot tell.
+func (p *Parser) Terminated() bool { return p.state == inTrailer && p.zeros >= trailerSize }
+
+// InTrailer tells whether what ends an archive has begun: all its members were
+// handed on.
+func (p *Parser) InTrailer() bool { return p.state == inTrailer }
+
 // checkEnd tells whether the stream may end here.
 func (p *Parser) checkEnd() error {
 	var reason string

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
@@ -27,23 +28,30 @@ const (
 	relation  = "base/5/16384" // a file that tests rebuild
 )
 
-var controls = map[bool][]byte{}
+// system is a real cluster that made backups are taken of. What most tests
+// have for pages are none, so that ours has no checksums of pages.
+type system string
+
+const (
+	ours        system = "ours"
+	foreign     system = "foreign"
+	checksummed system = "checksummed"
+)
+
+var controls = map[system][]byte{}
 var controlsMutex sync.Mutex
 
-// controlOf is the pg_control of a real cluster, or of another one.
-func controlOf(t testing.TB, foreign bool) []byte {
+// controlOf is the pg_control of a real cluster.
+func controlOf(t testing.TB, s system) []byte {
 	t.Helper()
 	controlsMutex.Lock()
 	defer controlsMutex.Unlock()
-	if controls[foreign] == nil {
-		var opts []pgtest.Option
-		if foreign {
-			opts = append(opts, pgtest.Fresh())
-		}
-		c := pgtest.Newest(t).Init(t, opts...)
-		controls[foreign] = read(t, filepath.Join(c.DataDir, controlFile))
+	if controls[s] == nil {
+		opts := map[system][]pgtest.Option{ours: {pgtest.NoChecksums()}, foreign: {pgtest.NoChecksums(), pgtest.Fresh()}}
+		c := pgtest.Newest(t).Init(t, opts[s]...)
+		controls[s] = read(t, filepath.Join(c.DataDir, controlFile))
 	}
-	return controls[foreign]
+	return controls[s]
 }
 
 // madeBackup is a backup without a server: files by name.
@@ -76,7 +84,7 @@ func (b *madeBackup) write(t testing.TB, dir string) string {
 	b.dir = dir
 	files := map[string][]byte{
 		versionFile:              []byte("18\n"),
-		controlFile:              controlOf(t, false),
+		controlFile:              controlOf(t, ours),
 		labelFile:                []byte(labelText(b.start, b.from)),
 		"postgresql.conf":        []byte("# settings\n"),
 		"base/5/PG_VERSION":      []byte("18\n"),
@@ -271,6 +279,16 @@ func read(t testing.TB, name string) []byte {
 		t.Fatal(err)
 	}
 	return content
+}
+
+// runProgram runs a program of PostgreSQL's, which must succeed.
+func runProgram(t testing.TB, program string, args ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, program, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", filepath.Base(program), err, out)
+	}
 }
 
 // mustLeaveNothing checks what a run that failed has to keep.

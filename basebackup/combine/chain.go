@@ -12,7 +12,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
+	"github.com/pgbraid/pgbraid/basebackup/lineage"
 	"github.com/pgbraid/pgbraid/internal/controlfile"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -21,6 +23,9 @@ import (
 const (
 	controlFile = "global/pg_control"
 	versionFile = "PG_VERSION"
+
+	// maxControlFile is more than the size of a pg_control, in bytes.
+	maxControlFile = 64 << 10
 
 	// oldestMajor is the first release with incremental backups.
 	oldestMajor = 17
@@ -31,9 +36,15 @@ type input struct {
 	dir     string
 	major   int
 	control controlfile.Control
-	label   label
+	label   lineage.Label
+	// own are the files that say this, by name, as they were read.
+	own map[string][]byte
 	// manifest is nil if the backup has none.
 	manifest *manifestIndex
+
+	// unchecked is how many of the files that were used the manifest has no
+	// checksum of; onlyPages of how many of these the pages were checked.
+	unchecked, onlyPages atomic.Int64
 }
 
 func (i *input) path(name string) string { return filepath.Join(i.dir, filepath.FromSlash(name)) }
@@ -46,18 +57,7 @@ type chain struct {
 func (c *chain) last() *input { return c.inputs[len(c.inputs)-1] }
 
 // ChainError says that backups do not follow one another.
-type ChainError struct {
-	// Directory is the backup that does not fit.
-	Directory string
-	cause     string
-}
-
-func (e *ChainError) Error() string { return fmt.Sprintf("backup at \"%s\" %s", e.Directory, e.cause) }
-
-// Hint is advice for the person who sees the error.
-func (e *ChainError) Hint() string {
-	return "Give the full backup first, then every incremental one on top of it, in the order in which they were taken."
-}
+type ChainError = lineage.Error
 
 // openChain reads what the inputs say of themselves and makes sure that they
 // belong together.
@@ -71,10 +71,7 @@ func openChain(ctx context.Context, o *Options) (*chain, error) {
 			return nil, err
 		}
 	}
-	if err := c.checkCluster(o.Logger); err != nil {
-		return nil, err
-	}
-	if err := c.checkOrder(); err != nil {
+	if err := c.check(o.Logger); err != nil {
 		return nil, err
 	}
 	if err := c.readManifests(ctx, o); err != nil {
@@ -84,29 +81,45 @@ func openChain(ctx context.Context, o *Options) (*chain, error) {
 }
 
 func (i *input) read() (err error) {
-	if i.major, err = readMajor(i.path(versionFile)); err != nil {
-		return err
+	i.own = map[string][]byte{}
+	for _, part := range []struct {
+		name  string
+		limit int64
+		parse func(text []byte) error
+	}{
+		{versionFile, 128, func(text []byte) (err error) {
+			i.major, err = parseMajor(text)
+			return err
+		}},
+		{controlFile, maxControlFile, func(text []byte) (err error) {
+			i.control, err = controlfile.Parse(text)
+			return err
+		}},
+		{labelFile, lineage.MaxLabel, func(text []byte) (err error) {
+			i.label, err = lineage.ParseLabel(text)
+			return err
+		}},
+	} {
+		path := i.path(part.name)
+		if i.own[part.name], err = readSmall(path, part.limit); err != nil {
+			return err
+		}
+		if err := part.parse(i.own[part.name]); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
 	}
-	if i.control, err = controlfile.Read(i.path(controlFile)); err != nil {
-		return err
-	}
-	i.label, err = readLabel(i.path(labelFile))
-	return err
+	return nil
 }
 
-// readMajor reads PG_VERSION, which holds such as 17 and a newline.
-func readMajor(path string) (int, error) {
-	text, err := readSmall(path, 128)
-	if err != nil {
-		return 0, err
-	}
+// parseMajor reads PG_VERSION, which holds such as 17 and a newline.
+func parseMajor(text []byte) (int, error) {
 	digits, whole := strings.CutSuffix(string(text), "\n")
 	major, err := strconv.Atoi(digits)
 	if err != nil || !whole {
-		return 0, fmt.Errorf("%s: could not parse version number", path)
+		return 0, errors.New("could not parse version number")
 	}
 	if major < oldestMajor {
-		return 0, fmt.Errorf("%s: server version too old", path)
+		return 0, errors.New("server version too old")
 	}
 	return major, nil
 }
@@ -125,71 +138,33 @@ func readSmall(path string, limit int64) ([]byte, error) {
 	return text, err
 }
 
-// checkCluster makes sure that all inputs are of one cluster.
-func (c *chain) checkCluster(log *slog.Logger) error {
-	last := c.last()
-	mixed := false
+// check makes sure that all inputs are of one cluster and follow one another.
+func (c *chain) check(log *slog.Logger) error {
+	var links []lineage.Link
 	for _, in := range c.inputs {
-		path := in.path(controlFile)
-		switch {
-		case in.control.SystemIdentifier != last.control.SystemIdentifier:
-			return fmt.Errorf("%s: expected system identifier %d, but found %d",
-				path, last.control.SystemIdentifier, in.control.SystemIdentifier)
-		case in.major != last.major:
-			return fmt.Errorf("%s: expected version %d, but found %d", in.path(versionFile), last.major, in.major)
-		case in.control.Version != last.control.Version || in.control.CatalogVersion != last.control.CatalogVersion:
-			return fmt.Errorf("%s: unexpected control file version", path)
-		case in.control.BlockSize != last.control.BlockSize || in.control.SegmentBlocks != last.control.SegmentBlocks:
-			return fmt.Errorf("%s: expected blocks of %d bytes and %d to a file, but found %d and %d", path,
-				last.control.BlockSize, last.control.SegmentBlocks, in.control.BlockSize, in.control.SegmentBlocks)
-		}
-		if last.control.ChecksumVersion != 0 && in.control.ChecksumVersion != last.control.ChecksumVersion {
-			mixed = true
-		}
+		links = append(links, lineage.Link{Directory: in.dir, Major: in.major, Control: in.control, Label: in.label})
 	}
-	if size, blocks := last.control.BlockSize, last.control.SegmentBlocks; size < 1024 || size > 32768 || size&(size-1) != 0 || blocks == 0 || blocks > maxSegmentBlocks {
-		return fmt.Errorf("%s: blocks of %d bytes and %d to a file cannot be", last.path(controlFile), size, blocks)
+	if err := lineage.CheckCluster(links); err != nil {
+		return err
 	}
-	if mixed {
+	control := c.last().control
+	if size, blocks := control.BlockSize, control.SegmentBlocks; size < 1024 || size > 32768 || size&(size-1) != 0 || blocks == 0 || blocks > maxSegmentBlocks {
+		return fmt.Errorf("%s: blocks of %d bytes and %d to a file cannot be", c.last().path(controlFile), size, blocks)
+	}
+	if lineage.MixedChecksums(links) {
 		log.Warn("only some backups have checksums enabled",
 			"hint", "Disable, and optionally reenable, checksums on the output directory to avoid failures.")
 	}
-	return nil
-}
-
-// checkOrder makes sure that each input starts where the next one says that
-// it is on top of.
-func (c *chain) checkOrder() error {
-	for i := len(c.inputs) - 1; i >= 0; i-- {
-		in := c.inputs[i]
-		fail := func(format string, args ...any) error { return &ChainError{in.dir, fmt.Sprintf(format, args...)} }
-		switch {
-		case i > 0 && !in.label.incremental():
-			return fail("is a full backup, but only the first backup should be a full backup")
-		case i == 0 && in.label.incremental():
-			return fail("is an incremental backup, but the first backup should be a full backup")
-		case i == len(c.inputs)-1:
-			continue
-		}
-		want := c.inputs[i+1].label.from
-		if in.label.start.Timeline != want.Timeline {
-			return fail("starts on timeline %d, but expected %d", in.label.start.Timeline, want.Timeline)
-		}
-		if in.label.start.LSN != want.LSN {
-			return fail("starts at LSN %s, but expected %s", in.label.start.LSN, want.LSN)
-		}
-	}
-	return nil
+	return lineage.CheckOrder(links)
 }
 
 // readManifests reads all manifests that there are.
 func (c *chain) readManifests(ctx context.Context, o *Options) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(o.Jobs)
-	for n, in := range c.inputs {
-		isLast := n == len(c.inputs)-1
+	for _, in := range c.inputs {
 		group.Go(func() (err error) {
-			in.manifest, err = readManifest(ctx, in.path(manifestFile), isLast)
+			in.manifest, err = readManifest(ctx, in.path(manifestFile))
 			if errors.Is(err, fs.ErrNotExist) {
 				o.Logger.Warn(fmt.Sprintf("file \"%s\" does not exist", in.path(manifestFile)))
 				return nil

@@ -82,12 +82,19 @@ type Options struct {
 	ManifestChecksums string
 	// NoManifest leaves the manifest out.
 	NoManifest bool
-	// NoVerify takes over checksums from the inputs' manifests without looking
-	// at the files. Otherwise the last input must have exactly the files that
-	// its manifest lists, and whatever is read whole must have the CRC32C
-	// that is listed for it. Other algorithms cost more than the copying, and
-	// are only computed where they are missing.
+	// NoVerify takes the inputs as they are, and takes over checksums from
+	// their manifests without looking at the files. Otherwise the last input
+	// must have exactly the files that its manifest lists; each file of an
+	// input that says anything about the result must have the size and the
+	// checksum that are listed for it; and where pages have checksums these
+	// must be right. What differs is a *DamageError. WAL is not listed, and
+	// not looked at.
 	NoVerify bool
+	// AsPgCombinebackup verifies only the files that are used, and goes on
+	// where that tool does: a file that is not listed is taken with a warning,
+	// pages are only looked at where a manifest has no checksum, and DryRun
+	// does not read them.
+	AsPgCombinebackup bool
 
 	// Method is Copy if empty.
 	Method Method
@@ -257,6 +264,9 @@ func (r *run) run(ctx context.Context) (result *Result, err error) {
 	if r.chain, err = openChain(ctx, &r.options); err != nil {
 		return nil, err
 	}
+	if err := r.checkOwn(); err != nil {
+		return nil, err
+	}
 	if r.tree, err = r.walk(ctx); err != nil {
 		return nil, err
 	}
@@ -271,6 +281,7 @@ func (r *run) run(ctx context.Context) (result *Result, err error) {
 		if err := r.rehearse(ctx); err != nil {
 			return nil, err
 		}
+		r.tellUnchecked()
 		return r.result(), nil
 	}
 	defer func() {
@@ -284,6 +295,7 @@ func (r *run) run(ctx context.Context) (result *Result, err error) {
 	if err := r.fill(ctx); err != nil {
 		return nil, err
 	}
+	r.tellUnchecked()
 	if err := r.finish(ctx); err != nil {
 		return nil, err
 	}
@@ -296,7 +308,7 @@ func (r *run) result() *Result {
 		Directory:        r.options.Output,
 		SystemIdentifier: last.control.SystemIdentifier,
 		Major:            last.major,
-		Start:            last.label.start,
+		Start:            last.label.Start,
 		Files:            len(r.tree.files) + 1, // the label
 		Rebuilt:          int(r.rebuilt.Load()),
 		Bytes:            r.done.Load(),

@@ -55,7 +55,7 @@ func TestBackupsThatCannotBeCombined(t *testing.T) {
 		"other timeline": {func(_ *testing.T, b []*madeBackup) {
 			b[1].files[labelFile] = []byte(strings.Replace(labelText(0x3000028, 0x2000028), "START TIMELINE: 1", "START TIMELINE: 2", 1))
 		}, nil, nil, `in1" starts on timeline 2, but expected 1`},
-		"foreign system": {func(t *testing.T, b []*madeBackup) { b[1].files[controlFile] = controlOf(t, true) }, nil, nil,
+		"foreign system": {func(t *testing.T, b []*madeBackup) { b[1].files[controlFile] = controlOf(t, foreign) }, nil, nil,
 			"in1/global/pg_control: expected system identifier"},
 		"file listed twice": {nil, nil, func(t *testing.T, dirs []string) {
 			rewrite(t, filepath.Join(dirs[1], manifestFile), func([]byte) []byte { return manifestOf(t, 2, "x", "x") })

@@ -93,7 +93,7 @@ func (r *run) create(path string) (*durable.File, error) {
 func (r *run) take(f *durable.File) error { return r.syncer.Take(f) }
 
 func (r *run) writeLabel() error {
-	text := r.chain.last().label.full()
+	text := r.chain.last().label.Full()
 	f, err := r.create(r.output(labelFile))
 	if err != nil {
 		return err
@@ -145,26 +145,7 @@ func (r *run) work(ctx context.Context, do func(*worker, context.Context, *file)
 }
 
 // rehearse does what can be done without writing.
-func (r *run) rehearse(ctx context.Context) error {
-	return r.work(ctx, func(w *worker, _ context.Context, f *file) error {
-		if !f.incremental {
-			in, _, err := openRegular(f.input())
-			if err != nil {
-				return err
-			}
-			r.done.Add(f.size)
-			return in.Close()
-		}
-		p, err := w.planner.plan(f.dir.name, f.base)
-		if err != nil {
-			return err
-		}
-		r.done.Add(p.blocks * w.planner.geometry.blockSize)
-		r.noteRebuilt(f, p)
-		p.close()
-		return nil
-	})
-}
+func (r *run) rehearse(ctx context.Context) error { return r.work(ctx, (*worker).inspect) }
 
 // noteRebuilt counts the files that are not copies of one.
 func (r *run) noteRebuilt(f *file, p *plan) {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"github.com/pgbraid/pgbraid/basebackup/lineage"
 )
 
 // FuzzHeader reads incremental files of a cluster with small segments: what
@@ -42,19 +44,19 @@ func FuzzLabel(f *testing.F) {
 	f.Add([]byte(labelText(0x3000028, 0x2000028)))
 	f.Add([]byte("START WAL LOCATION: 0/1 \nSTART TIMELINE: 4294967295\nINCREMENTAL FROM TLI: 1\nINCREMENTAL FROM LSN: 1/1\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		l, err := parseLabel(text)
+		l, err := lineage.ParseLabel(text)
 		if err != nil {
 			return
 		}
-		if !l.incremental() && !bytes.Equal(l.full(), text) {
-			t.Fatalf("a full backup's label was changed: %q", l.full())
+		if !l.Incremental() && !bytes.Equal(l.Full(), text) {
+			t.Fatalf("a full backup's label was changed: %q", l.Full())
 		}
-		full, err := parseLabel(l.full())
-		if err != nil || full.incremental() || full.start != l.start {
-			t.Fatalf("%+v of %q, %v", full, l.full(), err)
+		full, err := lineage.ParseLabel(l.Full())
+		if err != nil || full.Incremental() || full.Start != l.Start {
+			t.Fatalf("%+v of %q, %v", full, l.Full(), err)
 		}
-		if strings.Contains("\n"+string(full.text), "\n"+lineFromLSN+": ") {
-			t.Fatalf("%q", full.text)
+		if strings.Contains("\n"+string(full.Text), "\n"+"INCREMENTAL FROM LSN"+": ") {
+			t.Fatalf("%q", full.Text)
 		}
 	})
 }

@@ -5,30 +5,14 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
+	"github.com/pgbraid/pgbraid/basebackup/lineage"
 	"golang.org/x/sys/unix"
 )
 
-// incrementalPrefix is what the name of a file begins with that holds only
-// changed blocks.
-const incrementalPrefix = "INCREMENTAL."
+const incrementalPrefix = lineage.IncrementalPrefix
 
-// hasIncrementals tells whether names with the prefix mean that in a
-// directory, named relative to the data directory: those of databases and
-// global. Elsewhere they are names like any other.
-func hasIncrementals(dir string) bool {
-	parts := strings.Split(dir, "/")
-	switch parts[0] {
-	case "global":
-		return len(parts) == 1
-	case "base":
-		return len(parts) == 2
-	case "pg_tblspc":
-		return len(parts) == 4 // pg_tblspc/OID/PG_17_202406281/5
-	}
-	return false
-}
+func hasIncrementals(dir string) bool { return lineage.HasIncrementals(dir) }
 
 // The layout of an incremental file, in the byte order of the server's
 // machine (src/backend/backup/basebackup_incremental.c):

@@ -5,19 +5,20 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pgbraid/pgbraid/basebackup/lineage"
 	"github.com/pgbraid/pgbraid/logstream"
 )
 
 func TestLabelIsRead(t *testing.T) {
 	t.Parallel()
-	l, err := parseLabel([]byte(labelText(0x1_03000028, 0x2000028)))
+	l, err := lineage.ParseLabel([]byte(labelText(0x1_03000028, 0x2000028)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l.start != (logstream.Position{Timeline: 1, LSN: 0x1_03000028}) || l.from != (logstream.Position{Timeline: 1, LSN: 0x2000028}) {
+	if l.Start != (logstream.Position{Timeline: 1, LSN: 0x1_03000028}) || l.From != (logstream.Position{Timeline: 1, LSN: 0x2000028}) {
 		t.Errorf("%+v", l)
 	}
-	if !l.incremental() {
+	if !l.Incremental() {
 		t.Error("not incremental")
 	}
 }
@@ -38,13 +39,13 @@ func TestLabelThatIsNone(t *testing.T) {
 		"FROM TLI: 1":                                      {"FROM TLI: 4294967296", "could not parse INCREMENTAL FROM TLI"},
 	} {
 		text := strings.Replace(good, old, test.to, 1)
-		if _, err := parseLabel([]byte(text)); err == nil || err.Error() != test.want {
+		if _, err := lineage.ParseLabel([]byte(text)); err == nil || err.Error() != test.want {
 			t.Errorf("%q: %v, want %q", old, err, test.want)
 		}
 	}
 	long := filepath.Join(t.TempDir(), labelFile)
-	put(t, long, []byte(strings.Repeat("x", maxLabel+1)))
-	if _, err := readLabel(long); err == nil || !strings.Contains(err.Error(), "is too large") {
+	put(t, long, []byte(strings.Repeat("x", lineage.MaxLabel+1)))
+	if _, err := readSmall(long, lineage.MaxLabel); err == nil || !strings.Contains(err.Error(), "is too large") {
 		t.Error(err)
 	}
 }

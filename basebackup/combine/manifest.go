@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path"
-	"strings"
 	"time"
 
 	"github.com/pgbraid/pgbraid/basebackup/manifest"
@@ -30,9 +28,8 @@ type listed struct {
 	sum       string // the checksum's bytes; "": there is none
 }
 
-// readManifest reads a manifest. Of all but the last input only files that are
-// whole can be of use, so that others are passed over.
-func readManifest(ctx context.Context, name string, all bool) (*manifestIndex, error) {
+// readManifest reads a manifest.
+func readManifest(ctx context.Context, name string) (*manifestIndex, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
@@ -40,12 +37,10 @@ func readManifest(ctx context.Context, name string, all bool) (*manifestIndex, e
 	defer func() { _ = f.Close() }() // only read from
 	index := &manifestIndex{files: map[string]listed{}}
 	index.summary, err = manifest.Read(f, func(file manifest.File) error {
-		if all || !strings.HasPrefix(path.Base(file.Path), incrementalPrefix) {
-			if _, twice := index.files[file.Path]; twice {
-				return fmt.Errorf("duplicate path name in backup manifest: \"%s\"", file.Path)
-			}
-			index.files[file.Path] = listed{file.Size, file.Algorithm, string(file.Checksum)}
+		if _, twice := index.files[file.Path]; twice {
+			return fmt.Errorf("duplicate path name in backup manifest: \"%s\"", file.Path)
 		}
+		index.files[file.Path] = listed{file.Size, file.Algorithm, string(file.Checksum)}
 		if len(index.files)%(64<<10) == 0 {
 			return context.Cause(ctx)
 		}

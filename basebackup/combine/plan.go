@@ -1,22 +1,13 @@
 package combine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 )
-
-// source is a file that blocks of a rebuilt one come from.
-type source struct {
-	input  int // its place in the chain
-	path   string
-	file   *os.File
-	size   int64
-	header *header // nil: the file is whole
-}
 
 // fromNowhere stands for a block of zeros: one that the server added without
 // writing to it, so that no backup holds it.
@@ -37,6 +28,22 @@ type plan struct {
 	stretches []stretch
 	// whole is the source, if there is one, that the file is a copy of.
 	whole *source
+	// bad is the first page that no server would take; nil if there is none.
+	bad *DamageError
+}
+
+// finish reads what is left of the sources but one, and compares each with its
+// manifest.
+func (p *plan) finish(ctx context.Context, but *source) error {
+	for _, s := range p.sources {
+		if s == but {
+			continue
+		}
+		if err := s.finish(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (p *plan) close() {
@@ -49,9 +56,12 @@ func (p *plan) close() {
 type planner struct {
 	chain    *chain
 	geometry geometry
+	admit    func(*source) error
 
 	from  []int32  // by block: its source, or fromNowhere
 	index []uint32 // and which of the source's blocks it is
+
+	buffers [][]byte // of the sources
 }
 
 // plan finds the blocks of the file base, in the directory dir below the data
@@ -59,7 +69,7 @@ type planner struct {
 // that any input holds; but an input whose file ends before a block hides all
 // that older ones have there, since what was added again after that, and is
 // in no newer backup, was never written to.
-func (p *planner) plan(dir, base string) (_ *plan, err error) {
+func (p *planner) plan(ctx context.Context, dir, base string) (_ *plan, err error) {
 	result := &plan{}
 	defer func() {
 		if err != nil {
@@ -67,11 +77,10 @@ func (p *planner) plan(dir, base string) (_ *plan, err error) {
 		}
 	}()
 	last := len(p.chain.inputs) - 1
-	newest, err := p.openIncremental(last, dir, base)
+	newest, err := p.openIncremental(ctx, result, last, dir, base)
 	if err != nil {
 		return nil, err
 	}
-	result.sources = append(result.sources, newest)
 	blocks := newest.header.length()
 	p.reset(blocks)
 	p.take(newest, 0, blocks)
@@ -80,18 +89,17 @@ func (p *planner) plan(dir, base string) (_ *plan, err error) {
 		if n < 0 {
 			return nil, fmt.Errorf("full backup contains unexpected incremental file \"%s\"", newest.path)
 		}
-		s, err := p.open(n, dir, base)
+		s, err := p.open(ctx, result, n, dir, base)
 		if err != nil {
 			return nil, err
 		}
-		result.sources = append(result.sources, s)
 		if s.header == nil {
 			p.takeRest(s, int32(len(result.sources)-1), limit)
 			break
 		}
 		newest = s
-		limit = min(limit, s.header.length())
 		p.take(s, int32(len(result.sources)-1), limit)
+		limit = min(limit, s.header.truncation)
 	}
 	result.blocks = int64(blocks)
 	p.join(result, blocks)
@@ -168,35 +176,51 @@ func (p *planner) join(result *plan, blocks uint32) {
 }
 
 // open opens what an older input has of a file.
-func (p *planner) open(n int, dir, base string) (*source, error) {
-	in := p.chain.inputs[n]
-	name := in.path(path.Join(dir, base))
-	f, info, err := openRegular(name)
-	if err == nil {
-		return &source{input: n, path: name, file: f, size: info.Size()}, nil
-	}
+func (p *planner) open(ctx context.Context, result *plan, n int, dir, base string) (*source, error) {
+	s, err := p.add(result, n, path.Join(dir, base))
 	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		return s, err
 	}
-	s, err := p.openIncremental(n, dir, base)
+	s, err = p.openIncremental(ctx, result, n, dir, base)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("backup at \"%s\" lacks \"%s\", of which the next one has only changes", in.dir, path.Join(dir, base))
+		return nil, fmt.Errorf("backup at \"%s\" lacks \"%s\", of which the next one has only changes", p.chain.inputs[n].dir, path.Join(dir, base))
 	}
 	return s, err
 }
 
-func (p *planner) openIncremental(n int, dir, base string) (*source, error) {
-	name := p.chain.inputs[n].path(path.Join(dir, incrementalPrefix+base))
-	f, info, err := openRegular(name)
+// openIncremental opens a file of changes and reads its header.
+func (p *planner) openIncremental(ctx context.Context, result *plan, n int, dir, base string) (*source, error) {
+	s, err := p.add(result, n, path.Join(dir, incrementalPrefix+base))
 	if err != nil {
 		return nil, err
 	}
-	h, err := readHeader(f, info.Size(), p.geometry)
-	if err != nil {
-		_ = f.Close() // only read from
-		return nil, describeHeader(name, err)
+	s.header, err = readHeader(s, s.size, p.geometry)
+	if err == nil {
+		return s, nil
 	}
-	return &source{input: n, path: name, file: f, size: info.Size(), header: h}, nil
+	// That it is not what was written says more than what is wrong with it.
+	var damage *DamageError
+	if e := s.finish(ctx); errors.As(e, &damage) {
+		return nil, damage
+	}
+	return nil, describeHeader(s.path, err)
+}
+
+// add opens a file of an input as the next source.
+func (p *planner) add(result *plan, n int, name string) (*source, error) {
+	s := &source{input: n, name: name, path: p.chain.inputs[n].path(name)}
+	f, info, err := openRegular(s.path)
+	if err != nil {
+		return nil, err
+	}
+	s.file, s.size = f, info.Size()
+	number := len(result.sources)
+	result.sources = append(result.sources, s)
+	if number == len(p.buffers) {
+		p.buffers = append(p.buffers, make([]byte, ahead))
+	}
+	s.buf = p.buffers[number]
+	return s, p.admit(s)
 }
 
 // describeHeader names the file that an error of readHeader is about.

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -279,55 +278,23 @@ func (w *walker) checkMap() error {
 
 // add takes a file, which the last input's manifest lists as listedName.
 func (w *walker) add(f *file, listedName string) error {
-	inLog := strings.HasPrefix(f.name, "pg_wal/")
+	inLog := inWAL(f.name)
 	last := w.chain.last()
 	l, ok := last.manifest.find(listedName)
 	switch {
 	case ok:
 		w.tree.found++
-		if l.size != f.size && !w.options.NoVerify && !changesLater(f.name) {
-			return &DamageError{f.input(), fmt.Sprintf("has %d bytes, but %d in the manifest", f.size, l.size)}
+		if l.size != f.size && w.strict() && !changesLater(f.name) {
+			return &DamageError{Path: f.input(), Kind: SizeDiffers, Size: f.size, Want: l.size}
 		}
+	case last.manifest != nil && !inLog && w.strict() && !changesLater(f.name):
+		return &DamageError{Path: f.input(), Kind: NotListed}
 	case last.manifest != nil && !inLog:
 		w.log.Warn(fmt.Sprintf("manifest file \"%s\" contains no entry for file \"%s\"", last.path(manifestFile), listedName))
 	}
 	// Servers list none of the log but what shows whether it was archived.
 	f.listed = ok || !inLog
 	w.tree.files = append(w.tree.files, f)
-	return nil
-}
-
-// changesLater tells of the files that may be written to after a backup was
-// taken, by pg_basebackup -R for one.
-func changesLater(name string) bool {
-	return name == "postgresql.auto.conf" || name == "standby.signal" || name == "recovery.signal"
-}
-
-// DamageError says that a file of an input is not as it was when the backup
-// was taken.
-type DamageError struct {
-	Path  string
-	cause string
-}
-
-func (e *DamageError) Error() string { return fmt.Sprintf("file \"%s\" %s", e.Path, e.cause) }
-
-// Hint is advice for the person who sees the error.
-func (e *DamageError) Hint() string {
-	return "The backup was changed or damaged since it was taken. Combine it all the same with --no-verify-checksums."
-}
-
-// checkListed makes sure that the last input has all that its manifest lists.
-func (r *run) checkListed(t *tree) error {
-	last := r.chain.last()
-	if r.options.NoVerify || last.manifest == nil || t.found == len(last.manifest.files) {
-		return nil
-	}
-	for name := range last.manifest.files {
-		if _, err := os.Lstat(last.path(name)); errors.Is(err, fs.ErrNotExist) {
-			return &DamageError{last.path(name), "is present in the manifest but not on disk"}
-		}
-	}
 	return nil
 }
 

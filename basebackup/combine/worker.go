@@ -1,17 +1,15 @@
 package combine
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"path/filepath"
 
-	"github.com/pgbraid/pgbraid/basebackup/manifest"
 	"github.com/pgbraid/pgbraid/internal/durable"
+	"github.com/pgbraid/pgbraid/internal/pgpage"
 )
 
 // piece is how many bytes are read and written at a time.
@@ -22,13 +20,14 @@ type worker struct {
 	*run
 	planner planner
 	writer  *durable.Writer
+	pages   pgpage.Checker
 	buf     []byte
 }
 
 func newWorker(r *run) *worker {
 	return &worker{
 		run:     r,
-		planner: planner{chain: r.chain, geometry: r.geometry()},
+		planner: planner{chain: r.chain, geometry: r.geometry(), admit: r.admit},
 		writer:  durable.NewWriter(!r.options.NoSync),
 		buf:     make([]byte, piece),
 	}
@@ -37,24 +36,48 @@ func newWorker(r *run) *worker {
 // make makes a file of the result and fills in what the manifest says of it.
 func (w *worker) make(ctx context.Context, f *file) error {
 	if !f.incremental {
-		in, info, err := openRegular(f.input())
+		s, err := w.open(f)
 		if err != nil {
 			return err
 		}
-		defer func() { _ = in.Close() }() // only read from
-		s := &source{input: len(w.chain.inputs) - 1, path: f.input(), file: in, size: info.Size()}
+		defer func() { _ = s.file.Close() }() // only read from
 		return w.copy(ctx, f, s)
 	}
-	p, err := w.planner.plan(f.dir.name, f.base)
+	p, err := w.plan(ctx, f)
 	if err != nil {
 		return err
 	}
 	defer p.close()
-	w.noteRebuilt(f, p)
-	if p.whole != nil {
-		return w.copy(ctx, f, p.whole)
+	if p.whole == nil {
+		return w.rebuild(ctx, f, p)
 	}
-	return w.rebuild(ctx, f, p)
+	if err := p.finish(ctx, p.whole); err != nil {
+		return err
+	}
+	return w.copy(ctx, f, p.whole)
+}
+
+// open opens a file that is complete in the last input.
+func (w *worker) open(f *file) (*source, error) {
+	in, info, err := openRegular(f.input())
+	if err != nil {
+		return nil, err
+	}
+	s := &source{input: len(w.chain.inputs) - 1, name: f.name, path: f.input(), file: in, size: info.Size()}
+	if err := w.admit(s); err != nil {
+		_ = in.Close() // only read from
+		return nil, err
+	}
+	return s, nil
+}
+
+// plan plans a file of which the last input has only changes.
+func (w *worker) plan(ctx context.Context, f *file) (*plan, error) {
+	p, err := w.planner.plan(ctx, f.dir.name, f.base)
+	if err == nil {
+		w.noteRebuilt(f, p)
+	}
+	return p, err
 }
 
 // path is where a file is made.
@@ -65,12 +88,10 @@ func (w *worker) path(f *file) string {
 	return filepath.Join(f.dir.output, f.base)
 }
 
-// copy brings over a file that is whole in an input.
-func (w *worker) copy(ctx context.Context, f *file, s *source) error {
-	sums, err := w.sums(f, s)
-	if err != nil {
-		return err
-	}
+// copy brings over a file that is complete in an input. What the kernel brought
+// over is read where it is now, so that what is checked is what the result has.
+func (w *worker) copy(ctx context.Context, f *file, s *source) (err error) {
+	sums := w.sums(f, s)
 	var out *durable.File
 	switch w.options.Method {
 	case Copy:
@@ -83,10 +104,10 @@ func (w *worker) copy(ctx context.Context, f *file, s *source) error {
 		out, err = w.link(f, s)
 	}
 	if err == nil && w.options.Method != Copy && sums.wanted() {
-		err = w.readAll(ctx, s, sums)
+		err = w.readAll(ctx, out.File, sums)
 	}
 	if err == nil {
-		err = sums.check(s.path)
+		err = sums.check()
 	}
 	if err != nil {
 		return discard(out, err)
@@ -144,20 +165,22 @@ func (w *worker) put(ctx context.Context, p []byte, sums *sums) error {
 	return err
 }
 
-// readAll sums a file that the kernel copied.
-func (w *worker) readAll(ctx context.Context, s *source, sums *sums) error {
-	for at := int64(0); at < s.size; {
+// readAll sums a file from its beginning to its end.
+func (w *worker) readAll(ctx context.Context, f *os.File, sums *sums) error {
+	for at := int64(0); ; {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		n, err := s.file.ReadAt(w.buf[:min(int64(len(w.buf)), s.size-at)], at)
-		if n == 0 && err != nil {
-			return err
-		}
+		n, err := f.ReadAt(w.buf, at)
 		sums.write(w.buf[:n])
 		at += int64(n)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return nil
 }
 
 func (w *worker) copyRanges(ctx context.Context, f *file, s *source) (*durable.File, error) {
@@ -203,161 +226,4 @@ func (w *worker) link(f *file, s *source) (*durable.File, error) {
 	}
 	w.done.Add(s.size)
 	return durable.OpenFile(path, os.O_RDONLY, 0)
-}
-
-// rebuild puts a file together from its stretches. Blocks are gathered, from
-// however many sources, until there are enough for a large write.
-func (w *worker) rebuild(ctx context.Context, f *file, p *plan) error {
-	sums := &sums{}
-	sums.want(w.options.checksums)
-	out, err := w.create(w.path(f))
-	if err != nil {
-		return err
-	}
-	if w.options.Method == CopyFileRange {
-		err = w.rebuildRanges(ctx, out, p, sums)
-	} else {
-		w.writer.Start(out)
-		if err = w.rebuildBytes(ctx, p, sums); err == nil {
-			out, err = w.writer.Finish()
-		}
-	}
-	if err != nil {
-		return discard(out, err)
-	}
-	return w.finishFile(f, out, sums.result())
-}
-
-func (w *worker) rebuildBytes(ctx context.Context, p *plan, sums *sums) error {
-	filled := 0
-	for _, s := range p.stretches {
-		at := s.at
-		for length := s.blocks * w.planner.geometry.blockSize; length > 0; {
-			part := w.buf[filled:min(int64(len(w.buf)), int64(filled)+length)]
-			if err := p.read(s.source, part, at); err != nil {
-				return err
-			}
-			at, length, filled = at+int64(len(part)), length-int64(len(part)), filled+len(part)
-			if filled == len(w.buf) {
-				if err := w.put(ctx, w.buf, sums); err != nil {
-					return err
-				}
-				filled = 0
-			}
-		}
-	}
-	return w.put(ctx, w.buf[:filled], sums)
-}
-
-// read fills b from a source.
-func (p *plan) read(number int32, b []byte, at int64) error {
-	if number == fromNowhere {
-		clear(b)
-		return nil
-	}
-	s := p.sources[number]
-	if err := readFull(s.file, b, at); err != nil {
-		return fmt.Errorf("could not read file \"%s\": %w", s.path, err)
-	}
-	return nil
-}
-
-func (w *worker) rebuildRanges(ctx context.Context, out *durable.File, p *plan, sums *sums) error {
-	for _, s := range p.stretches {
-		length := s.blocks * w.planner.geometry.blockSize
-		if s.source != fromNowhere {
-			if err := w.copyRange(ctx, out, p.sources[s.source], s.at, length); err != nil {
-				return err
-			}
-			if !sums.wanted() {
-				continue
-			}
-		}
-		for at := s.at; length > 0; {
-			part := w.buf[:min(int64(len(w.buf)), length)]
-			if err := p.read(s.source, part, at); err != nil {
-				return err
-			}
-			sums.write(part)
-			if s.source == fromNowhere {
-				if _, err := out.Write(part); err != nil {
-					return err
-				}
-				w.done.Add(int64(len(part)))
-			}
-			at, length = at+int64(len(part)), length-int64(len(part))
-		}
-	}
-	return nil
-}
-
-// sums are the checksums of one file: that of the result's manifest, and one
-// that the file has to have.
-type sums struct {
-	hashes []hash.Hash
-	// known is the checksum for the manifest if it need not be computed,
-	// else made computes it. Both are nil if there is to be none.
-	known []byte
-	made  hash.Hash
-	// checked computes what has to be expected; nil if nothing is.
-	checked  hash.Hash
-	expected []byte
-}
-
-// want has the checksum for the manifest computed.
-func (s *sums) want(a manifest.Algorithm) {
-	if h := a.New(); h != nil {
-		s.made = h
-		s.hashes = append(s.hashes, h)
-	}
-}
-
-func (s *sums) wanted() bool { return len(s.hashes) > 0 }
-
-func (s *sums) write(p []byte) {
-	for _, h := range s.hashes {
-		h.Write(p) // never fails
-	}
-}
-
-// check compares the file with what its manifest says.
-func (s *sums) check(path string) error {
-	if s.checked != nil && !bytes.Equal(s.checked.Sum(nil), s.expected) {
-		return &DamageError{path, "has another checksum in the manifest"}
-	}
-	return nil
-}
-
-func (s *sums) result() []byte {
-	if s.made != nil {
-		return s.made.Sum(nil)
-	}
-	return s.known
-}
-
-// sums decides what is to be computed of a file that is whole in an input.
-func (w *worker) sums(f *file, src *source) (*sums, error) {
-	s := &sums{}
-	in := w.chain.inputs[src.input]
-	l, ok := in.manifest.find(f.name)
-	ok = ok && l.sum != "" && !changesLater(f.name)
-	if ok && l.size != src.size && !w.options.NoVerify {
-		return nil, &DamageError{src.path, fmt.Sprintf("has %d bytes, but %d in the manifest", src.size, l.size)}
-	}
-	if f.listed {
-		if ok && l.algorithm == w.options.checksums {
-			s.known = []byte(l.sum)
-		} else {
-			s.want(w.options.checksums)
-		}
-	}
-	if !ok && in.manifest != nil && f.incremental {
-		w.log.Warn(fmt.Sprintf("manifest file \"%s\" contains no entry for file \"%s\"", in.path(manifestFile), f.name))
-	}
-	// Where the file is read anyway, it is held against its manifest.
-	if ok && !w.options.NoVerify && l.algorithm == manifest.CRC32C && w.options.Method == Copy {
-		s.checked, s.expected = manifest.CRC32C.New(), []byte(l.sum)
-		s.hashes = append(s.hashes, s.checked)
-	}
-	return s, nil
 }

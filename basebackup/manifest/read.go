@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-
-	"github.com/pgbraid/pgbraid/logstream"
 )
 
 // Read reads a manifest to the end of r and calls visit for each file, in the
@@ -19,9 +17,13 @@ import (
 //
 // The errors are a *SyntaxError for what is no manifest of version 1 or 2,
 // ErrChecksum when its own checksum is wrong, and those of r and visit as
-// they come. Keys may stand in any order save for the version, which is
-// first, and the checksum, which is last; unknown keys and repeated ones are
-// refused. That a path is listed twice is not noticed here: [Checker] does.
+// they come. Faults are found in the order in which PostgreSQL's own reader
+// finds them, and have its words (src/common/parse_manifest.c). It takes more
+// than is taken here: repeated keys, sizes and timelines that nothing can have,
+// manifests without files or WAL ranges. These are refused last of all, so
+// that what both refuse has the same cause. Keys may stand in any order save
+// for the version, which is first, and the checksum, which is last. That a path
+// is listed twice is not noticed here: [Checker] does.
 func Read(r io.Reader, visit func(File) error) (*Summary, error) {
 	if visit == nil {
 		return readEntries(r, func(*entry) error { return nil })
@@ -46,6 +48,8 @@ func (k *keySet) add(bit keySet) (repeated bool) {
 	return repeated
 }
 
+func (k keySet) has(bit keySet) bool { return k&bit != 0 }
+
 const (
 	sawVersion keySet = 1 << iota
 	sawSystemIdentifier
@@ -54,27 +58,27 @@ const (
 	sawManifestChecksum
 )
 
-const (
-	sawTimeline keySet = 1 << iota
-	sawStartLSN
-	sawEndLSN
-)
-
 // reader is the grammar of manifests on top of a scanner.
 type reader struct {
 	*scanner
 	visit   func(*entry) error
 	summary Summary
-	sum     [sha256.Size]byte
 	seen    keySet
+	key     []byte
+	refusal error  // the first one that PostgreSQL's reader does not know
+	sum     []byte // the manifest's checksum as it stands there
 
 	file      entry
 	fileSeen  keySet
+	fileFault fileFault
 	fileSum   [maxChecksumSize]byte
-	fileField func(key []byte) error // a bound method, made once
+	// Bound methods, made once.
+	fileField func(key []byte) error
+	fileEnd   func() error
 
 	wal       WALRange
 	rangeSeen keySet
+	rangeBad  keySet // keys whose values cannot be read
 }
 
 func readEntries(src io.Reader, visit func(*entry) error) (*Summary, error) {
@@ -83,37 +87,53 @@ func readEntries(src io.Reader, visit func(*entry) error) (*Summary, error) {
 		return nil, err
 	}
 	r := &reader{scanner: s, visit: visit}
-	r.fileField = r.readFileField
-	if err := r.object(r.readField); err != nil {
-		return nil, r.explain(err)
-	}
-	switch {
-	case r.seen&sawVersion == 0:
-		return nil, r.fail("expected version indicator")
-	case r.seen&sawSystemIdentifier == 0 && r.summary.Version > 1:
-		return nil, r.fail("missing system identifier")
-	case r.seen&sawFiles == 0:
-		return nil, r.fail("missing files")
-	case r.seen&sawWALRanges == 0:
-		return nil, r.fail("missing WAL ranges")
-	case r.seen&sawManifestChecksum == 0:
-		return nil, r.fail("missing manifest checksum")
-	}
-	if _, err := r.peek(); err == nil {
-		return nil, r.fail("unexpected data after the end")
-	} else if err != errEnd {
-		return nil, r.explain(err)
+	r.fileField, r.fileEnd = r.readFileField, r.endFile
+	if err := r.read(); err != nil {
+		if err == s.readErr || err == io.ErrNoProgress {
+			return nil, fmt.Errorf("read backup manifest: %w", err)
+		}
+		return nil, err
 	}
 	return r.finish()
 }
 
-// explain leaves the reader's own errors alone and says of foreign ones where
-// they come from.
-func (r *reader) explain(err error) error {
-	if err == r.readErr || err == io.ErrNoProgress {
-		return fmt.Errorf("read backup manifest: %w", err)
+// refuse notes what is refused here and not by PostgreSQL's reader.
+func (r *reader) refuse(cause string) {
+	if r.refusal == nil {
+		r.refusal = r.fail("%s", cause)
 	}
-	return err
+}
+
+func (r *reader) read() error {
+	if err := r.next(); err != nil {
+		return err
+	}
+	switch r.kind {
+	case '{':
+	case '[':
+		return r.fail("unexpected array start")
+	case isString, isWord:
+		if err := r.next(); err != nil {
+			return err
+		}
+		return r.fail("unexpected scalar")
+	default:
+		return r.expected("JSON value")
+	}
+	if err := r.object(r.readField, r.end); err != nil {
+		return err
+	}
+	if r.kind != atEnd {
+		return r.expected("end of input")
+	}
+	return nil
+}
+
+func (r *reader) end() error {
+	if !r.seen.has(sawManifestChecksum) {
+		return r.fail("unexpected object end")
+	}
+	return nil
 }
 
 // finish verifies the manifest's checksum of itself.
@@ -125,35 +145,47 @@ func (r *reader) finish() (*Summary, error) {
 	if !tail.terminated {
 		return nil, r.fail("last line not newline-terminated")
 	}
-	var sum [sha256.Size]byte
-	if !bytes.Equal(tail.previous.Sum(sum[:0]), r.sum[:]) {
+	var want, sum [sha256.Size]byte
+	text := r.sum
+	if len(text) != hex.EncodedLen(sha256.Size) {
+		return nil, r.failValue("invalid manifest checksum: \"%s\"", text)
+	}
+	if _, err := hex.Decode(want[:], text); err != nil {
+		return nil, r.failValue("invalid manifest checksum: \"%s\"", text)
+	}
+	if !bytes.Equal(tail.previous.Sum(sum[:0]), want[:]) {
 		return nil, ErrChecksum
+	}
+	switch {
+	case !r.seen.has(sawSystemIdentifier) && r.summary.Version > 1:
+		r.refuse("missing system identifier")
+	case !r.seen.has(sawFiles):
+		r.refuse("missing files")
+	case !r.seen.has(sawWALRanges):
+		r.refuse("missing WAL ranges")
+	}
+	if r.refusal != nil {
+		return nil, r.refusal
 	}
 	return &r.summary, nil
 }
 
 func (r *reader) readField(key []byte) error {
-	if r.seen&sawManifestChecksum != 0 {
-		return r.fail("unexpected field after the manifest checksum")
+	if r.seen.has(sawManifestChecksum) {
+		return r.fail("unexpected object field")
 	}
-	if r.seen&sawVersion == 0 {
+	if !r.seen.has(sawVersion) {
 		if string(key) != keyVersion {
 			return r.fail("expected version indicator")
 		}
-		r.seen.add(sawVersion)
-		n, err := r.integer(math.MaxInt32)
-		if err == nil && n != 1 && n != 2 {
-			return r.fail("unexpected manifest version")
-		}
-		r.summary.Version = int(n)
-		return err
+		return r.readVersion()
 	}
 	var bit keySet
 	var read func() error
 	switch string(key) {
 	case keySystemIdentifier:
 		if r.summary.Version == 1 {
-			return r.fail("system identifier in a manifest of version 1")
+			r.refuse("system identifier in a manifest of version 1")
 		}
 		bit, read = sawSystemIdentifier, r.readSystemIdentifier
 	case keyFiles:
@@ -166,84 +198,42 @@ func (r *reader) readField(key []byte) error {
 		return r.fail("unrecognized top-level field")
 	}
 	if r.seen.add(bit) {
-		return r.fail("repeated top-level field")
+		r.refuse("repeated top-level field")
 	}
 	return read()
 }
 
-func (r *reader) readSystemIdentifier() (err error) {
-	r.summary.SystemIdentifier, err = r.integer(math.MaxUint64)
-	return err
-}
-
-func (r *reader) readManifestChecksum() error {
-	text, err := r.str()
-	if err != nil {
-		return err
-	}
-	if len(text) != hex.EncodedLen(sha256.Size) {
-		return r.fail("invalid manifest checksum")
-	}
-	if _, err := hex.Decode(r.sum[:], text); err != nil {
-		return r.fail("invalid manifest checksum")
-	}
-	return nil
-}
-
-func (r *reader) readRange() error {
-	if len(r.summary.Ranges) == MaxWALRanges {
-		return r.fail("too many WAL ranges")
-	}
-	r.rangeSeen = 0
-	r.wal = WALRange{}
-	if err := r.object(r.readRangeField); err != nil {
+func (r *reader) readVersion() error {
+	r.seen.add(sawVersion)
+	var n integer
+	if err := r.scalar(func(text []byte) { n = parseInteger(text, math.MaxInt32) }); err != nil {
 		return err
 	}
 	switch {
-	case r.rangeSeen&sawTimeline == 0:
-		return r.fail("missing timeline")
-	case r.rangeSeen&sawStartLSN == 0:
-		return r.fail("missing start LSN")
-	case r.rangeSeen&sawEndLSN == 0:
-		return r.fail("missing end LSN")
+	case !n.whole:
+		return r.fail("manifest version not an integer")
+	case n.odd || n.value != 1 && n.value != 2:
+		return r.fail("unexpected manifest version")
 	}
-	r.summary.Ranges = append(r.summary.Ranges, r.wal)
+	r.summary.Version = int(n.value)
 	return nil
 }
 
-func (r *reader) readRangeField(key []byte) error {
-	var bit keySet
-	var read func() error
-	switch string(key) {
-	case keyTimeline:
-		bit, read = sawTimeline, func() error {
-			n, err := r.integer(math.MaxUint32)
-			if err == nil && n == 0 {
-				return r.fail("invalid timeline 0")
-			}
-			r.wal.Timeline = logstream.TimelineID(n)
-			return err
-		}
-	case keyStartLSN:
-		bit, read = sawStartLSN, func() error { return r.readLSN(&r.wal.Start, "could not parse start LSN") }
-	case keyEndLSN:
-		bit, read = sawEndLSN, func() error { return r.readLSN(&r.wal.End, "could not parse end LSN") }
-	default:
-		return r.fail("unexpected WAL range field")
-	}
-	if r.rangeSeen.add(bit) {
-		return r.fail("repeated WAL range field")
-	}
-	return read()
-}
-
-func (r *reader) readLSN(to *logstream.LSN, cause string) error {
-	text, err := r.str()
-	if err != nil {
+func (r *reader) readSystemIdentifier() error {
+	var n integer
+	if err := r.scalar(func(text []byte) { n = parseInteger(text, math.MaxUint64) }); err != nil {
 		return err
 	}
-	if *to, err = logstream.ParseLSN(string(text)); err != nil {
-		return r.fail(cause)
+	switch {
+	case !n.whole:
+		return r.fail("system identifier in manifest not an integer")
+	case n.odd:
+		r.refuse("system identifier is no whole number in range")
 	}
+	r.summary.SystemIdentifier = n.value
 	return nil
+}
+
+func (r *reader) readManifestChecksum() error {
+	return r.str(func(text []byte) { r.sum = append(r.sum[:0], text...) })
 }

@@ -3,6 +3,7 @@ package manifest
 import (
 	"encoding/hex"
 	"math"
+	"slices"
 	"time"
 	"unicode/utf8"
 )
@@ -30,95 +31,120 @@ func parseTime(text []byte) time.Time {
 
 const (
 	sawPath keySet = 1 << iota
+	sawEncodedPath
 	sawSize
 	sawLastModified
 	sawAlgorithm
 	sawChecksum
 )
 
+// fileFault is what is wrong with the values of one file. It is told when the
+// file's object is over, as PostgreSQL's reader does.
+type fileFault struct {
+	encodedPath, size bool
+	oddSize           bool
+	algorithm         []byte // the text that is none; nil for none
+	checksum          []byte // the text that is none; nil for none
+	longChecksum      bool
+}
+
 // readFile reads one file's object and hands it to visit.
 func (r *reader) readFile() error {
 	r.fileSeen = 0
+	r.fileFault = fileFault{}
 	r.file.modified = r.file.modified[:0]
 	r.file.algorithm = None
 	r.file.checksum = nil
-	if err := r.object(r.fileField); err != nil {
-		return err
-	}
-	f := &r.file
+	return r.object(r.fileField, r.fileEnd)
+}
+
+// endFile judges a file, the faults that PostgreSQL's reader knows first.
+func (r *reader) endFile() error {
+	f, fault, seen := &r.file, &r.fileFault, r.fileSeen
 	switch {
-	case r.fileSeen&sawPath == 0:
+	case !seen.has(sawPath | sawEncodedPath):
 		return r.fail("missing path name")
-	case r.fileSeen&sawSize == 0:
+	case seen.has(sawPath) && seen.has(sawEncodedPath):
+		return r.fail("both path name and encoded path name")
+	case !seen.has(sawSize):
 		return r.fail("missing size")
-	case r.fileSeen&sawChecksum != 0 && r.fileSeen&sawAlgorithm == 0:
+	case seen.has(sawChecksum) && !seen.has(sawAlgorithm):
 		return r.fail("checksum without algorithm")
-	case f.checksum != nil && len(f.checksum) != f.algorithm.Size():
-		return r.fail("checksum of a wrong length")
+	case fault.encodedPath:
+		return r.fail("could not decode file name")
+	case fault.size:
+		return r.fail("file size is not an integer")
+	case fault.algorithm != nil:
+		return r.failValue("unrecognized checksum algorithm: \"%s\"", fault.algorithm)
+	case fault.checksum != nil:
+		return r.failValue("invalid checksum for file \"%s\": \"%s\"", f.path, fault.checksum)
+	}
+	cause := pathFault(f.path)
+	switch {
+	case cause != "":
+	case seen.has(sawPath) && !utf8.Valid(f.path):
+		cause = "path name is not UTF-8"
+	case fault.oddSize:
+		cause = "file size is no whole number in range"
+	case fault.longChecksum || f.checksum != nil && len(f.checksum) != f.algorithm.Size():
+		cause = "checksum of a wrong length"
 	case f.size > math.MaxInt64-r.summary.Bytes:
-		return r.fail("sum of file sizes out of range")
+		cause = "sum of file sizes out of range"
+	}
+	if cause != "" {
+		r.refuse(cause)
+		return nil
 	}
 	r.summary.Files++
 	r.summary.Bytes += f.size
 	return r.visit(f)
 }
 
-func (r *reader) readFileField(key []byte) error {
-	switch string(key) {
-	case keyPath, keyEncodedPath:
-		// Both keys share a bit: only one of them may be there.
-		if r.fileSeen.add(sawPath) {
-			return r.fail("more than one path name")
-		}
-		return r.readPath(len(key) == len(keyEncodedPath))
-	case keySize:
-		if r.fileSeen.add(sawSize) {
-			return r.fail("repeated file field")
-		}
-		n, err := r.integer(math.MaxInt64)
-		r.file.size = int64(n)
-		return err
-	case keyLastModified:
-		if r.fileSeen.add(sawLastModified) {
-			return r.fail("repeated file field")
-		}
-		text, err := r.str()
-		r.file.modified = append(r.file.modified, text...)
-		return err
-	case keyAlgorithm:
-		if r.fileSeen.add(sawAlgorithm) {
-			return r.fail("repeated file field")
-		}
-		return r.readAlgorithm()
-	case keyChecksum:
-		if r.fileSeen.add(sawChecksum) {
-			return r.fail("repeated file field")
-		}
-		return r.readChecksum()
-	}
-	return r.fail("unexpected file field")
+// fileKeys are the keys of a file's object.
+var fileKeys = map[string]keySet{
+	keyPath: sawPath, keyEncodedPath: sawEncodedPath, keySize: sawSize,
+	keyLastModified: sawLastModified, keyAlgorithm: sawAlgorithm, keyChecksum: sawChecksum,
 }
 
-func (r *reader) readPath(encoded bool) error {
-	text, err := r.str()
-	if err != nil {
-		return err
+func (r *reader) readFileField(key []byte) error {
+	bit, known := fileKeys[string(key)]
+	if !known {
+		return r.fail("unexpected file field")
 	}
-	path := append(r.file.path[:0], text...)
-	if encoded {
-		n, err := hex.Decode(path, text)
-		if err != nil {
-			return r.fail("could not decode file name")
-		}
-		path = path[:n]
-	} else if !utf8.Valid(path) {
-		return r.fail("path name is not UTF-8")
+	if r.fileSeen.add(bit) {
+		r.refuse("repeated file field")
 	}
-	r.file.path = path
-	if cause := pathFault(path); cause != "" {
-		return r.fail(cause)
+	switch r.kind {
+	case isString, isWord:
+		r.readFileValue(bit)
 	}
-	return nil
+	if bit == sawSize {
+		return r.scalar(func([]byte) {})
+	}
+	return r.str(func([]byte) {})
+}
+
+// readFileValue takes the value of a file's key, which is the present token.
+func (r *reader) readFileValue(key keySet) {
+	f, fault := &r.file, &r.fileFault
+	switch key {
+	case sawPath:
+		f.path = append(f.path[:0], r.text...)
+	case sawEncodedPath:
+		f.path = append(f.path[:0], r.text...)
+		n, err := hex.Decode(f.path, r.text)
+		fault.encodedPath = err != nil
+		f.path = f.path[:n]
+	case sawSize:
+		n := parseInteger(r.text, math.MaxInt64)
+		f.size, fault.size, fault.oddSize = int64(n.value), !n.whole, n.odd
+	case sawLastModified:
+		f.modified = append(f.modified[:0], r.text...)
+	case sawAlgorithm:
+		r.readAlgorithm()
+	case sawChecksum:
+		r.readChecksum()
+	}
 }
 
 // pathFault says why no file can have this path; it is empty for a good one.
@@ -137,36 +163,35 @@ func pathFault[T string | []byte](path T) string {
 	return ""
 }
 
-func (r *reader) readAlgorithm() error {
-	text, err := r.str()
-	if err != nil {
-		return err
-	}
+func (r *reader) readAlgorithm() {
 	// The spelling that servers use costs no allocation.
 	for a := range algorithmTable {
-		if string(text) == algorithmTable[a].name {
-			r.file.algorithm = Algorithm(a)
-			return nil
+		if string(r.text) == algorithmTable[a].name {
+			r.file.algorithm, r.fileFault.algorithm = Algorithm(a), nil
+			return
 		}
 	}
-	if r.file.algorithm, err = ParseAlgorithm(string(text)); err != nil {
-		return r.fail("unrecognized checksum algorithm")
+	var err error
+	if r.file.algorithm, err = ParseAlgorithm(string(r.text)); err != nil {
+		r.fileFault.algorithm = slices.Clone(r.text)
 	}
-	return nil
 }
 
-func (r *reader) readChecksum() error {
-	text, err := r.str()
-	if err != nil || len(text) == 0 {
-		return err // PostgreSQL takes an empty checksum for none
+func (r *reader) readChecksum() {
+	r.file.checksum, r.fileFault.checksum, r.fileFault.longChecksum = nil, nil, false
+	text := r.text
+	if len(text) == 0 {
+		return // PostgreSQL takes an empty checksum for none
 	}
-	if len(text) > hex.EncodedLen(len(r.fileSum)) {
-		return r.fail("checksum of a wrong length")
+	to := r.fileSum[:]
+	if len(text) > hex.EncodedLen(len(to)) {
+		r.fileFault.longChecksum = true
+		to = make([]byte, hex.DecodedLen(len(text)))
 	}
-	n, err := hex.Decode(r.fileSum[:], text)
+	n, err := hex.Decode(to, text)
 	if err != nil {
-		return r.fail("invalid checksum")
+		r.fileFault.checksum = slices.Clone(text)
+		return
 	}
-	r.file.checksum = r.fileSum[:n]
-	return nil
+	r.file.checksum = to[:n]
 }

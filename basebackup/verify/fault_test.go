@@ -179,6 +179,10 @@ func TestFaultsInTheLog(t *testing.T) {
 			if r.Ranges[0].Good || len(r.Problems) == 1 && !strings.Contains(strings.ToLower(r.Problems[0].String()), f.says) {
 				t.Errorf("%v, want %q", r.Problems, f.says)
 			}
+			if f.path == "pg_wal" { // no server starts without that directory
+				mustFind(t, verified(t, verify.Options{Directory: copied, NoWAL: true, SkipChecksums: true}), finding{verify.MissingDirectory, f.path})
+				return
+			}
 			mustBeGood(t, verify.Options{Directory: copied, NoWAL: true, SkipChecksums: true})
 		})
 	}
@@ -340,8 +344,8 @@ func TestFaultsInArchives(t *testing.T) {
 					if c := r.Counts(); c[verify.ExtraFile] != len(r.Problems) || len(r.Problems) < 2 {
 						t.Errorf("%v", r.Problems)
 					}
-				case f.want[0].kind < 0:
-					if len(r.Problems) != 1 || !r.Problems[0].Kind.WAL() || r.Ranges[0].Good {
+				case f.want[0].kind < 0: // both the archive and the log that is missing
+					if len(r.Problems) != 2 || r.Problems[0].Kind != verify.DamagedArchive || !r.Problems[1].Kind.WAL() || r.Ranges[0].Good {
 						t.Errorf("%v", r.Problems)
 					}
 				default:

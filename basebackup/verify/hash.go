@@ -21,10 +21,16 @@ const bufferSize = 1 << 20
 type hasher struct {
 	states [manifest.SHA512 + 1]hash.Hash
 	sum    []byte
+	skip   bool // nothing is compared
+	pages  pageCheck
 }
 
-// begin gives the hash to write to.
-func (h *hasher) begin(a manifest.Algorithm) hash.Hash {
+// begin gives the hash to write to; nil where there is none to compare with.
+func (h *hasher) begin(e *entry) hash.Hash {
+	if h.skip || e.checksum() == "" {
+		return nil
+	}
+	a := e.algorithm
 	if h.states[a] == nil {
 		h.states[a] = a.New()
 	}
@@ -34,6 +40,9 @@ func (h *hasher) begin(a manifest.Algorithm) hash.Hash {
 
 // matches compares what was written with the manifest.
 func (h *hasher) matches(e *entry) bool {
+	if h.skip || e.checksum() == "" {
+		return true
+	}
 	h.sum = h.states[e.algorithm].Sum(h.sum[:0])
 	return string(h.sum) == e.checksum()
 }
@@ -46,7 +55,7 @@ func (r *run) hashAll(ctx context.Context, list []int32) error {
 	)
 	for range min(r.o.Jobs, len(list)) {
 		workers.Go(func() {
-			h, buffer := &hasher{}, make([]byte, bufferSize)
+			h, buffer := &hasher{skip: r.o.SkipChecksums}, make([]byte, bufferSize)
 			for {
 				i := next.Add(1) - 1
 				if i >= int64(len(list)) || ctx.Err() != nil {
@@ -62,7 +71,11 @@ func (r *run) hashAll(ctx context.Context, list []int32) error {
 
 // hashFile compares a file with the manifest. When ctx ends it says nothing.
 func (r *run) hashFile(ctx context.Context, e *entry, h *hasher, buffer []byte) {
-	size, err := r.sumFile(ctx, e, h.begin(e.algorithm), buffer)
+	h.pages.begin(r, e.path())
+	size, err := r.sumFile(ctx, e, h, buffer)
+	if err == nil && ctx.Err() == nil {
+		h.pages.end(r, "")
+	}
 	switch {
 	case ctx.Err() != nil:
 		return
@@ -80,7 +93,7 @@ func (r *run) hashFile(ctx context.Context, e *entry, h *hasher, buffer []byte) 
 	e.set(bad)
 }
 
-func (r *run) sumFile(ctx context.Context, e *entry, sum hash.Hash, buffer []byte) (size int64, err error) {
+func (r *run) sumFile(ctx context.Context, e *entry, h *hasher, buffer []byte) (size int64, err error) {
 	f, err := os.Open(filepath.Join(r.o.Directory, e.path()))
 	if err != nil {
 		return 0, err
@@ -89,9 +102,13 @@ func (r *run) sumFile(ctx context.Context, e *entry, sum hash.Hash, buffer []byt
 	if e.size > int64(len(buffer)) {
 		readAhead(f)
 	}
+	sum := h.begin(e)
 	for ctx.Err() == nil {
 		n, err := f.Read(buffer)
-		sum.Write(buffer[:n])
+		if sum != nil {
+			sum.Write(buffer[:n])
+		}
+		h.pages.write(buffer[:n])
 		size += int64(n)
 		r.done.Add(int64(n))
 		r.read.Add(int64(n))

@@ -29,7 +29,9 @@ func (r *run) checkPlain(ctx context.Context) error {
 	if err := r.missing(ctx, w.isUnseen); err != nil {
 		return err
 	}
-	r.checkControlFile()
+	r.checkPlainLayout()
+	w.checkControlFile()
+	r.readIdentity()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -59,6 +61,10 @@ func (w *walk) directory(rel string, above []fs.FileInfo) error {
 	if err != nil {
 		if rel == "" {
 			return err
+		}
+		// The operation tells a directory from a file that cannot be opened.
+		if fault, ok := errors.AsType[*fs.PathError](err); ok && fault.Op == "open" {
+			err = &fs.PathError{Op: OpenDirectory, Path: fault.Path, Err: fault.Err}
 		}
 		w.refused(rel, err)
 		return nil
@@ -120,12 +126,23 @@ func (w *walk) isUnseen(name string) bool {
 }
 
 // checkControlFile looks at pg_control, where it is not to be ignored.
-func (r *run) checkControlFile() {
-	control, err := controlfile.Read(filepath.Join(r.o.Directory, controlName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return // if it is in the manifest, that it is missing was said
+func (w *walk) checkControlFile() {
+	if w.isUnseen(controlName) {
+		return
 	}
-	r.judgeControl("", control, err)
+	control, err := controlfile.Read(filepath.Join(w.o.Directory, controlName))
+	refused, ok := errors.AsType[*fs.PathError](err)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return // if it is in the manifest, that it is missing was said
+	case ok && refused.Op == "open" && !w.ignores(controlName):
+		w.refused(controlName, err)
+		if e := w.table.find(controlName); e != nil {
+			e.set(bad)
+		}
+		return
+	}
+	w.judgeControl("", control, err)
 }
 
 // judgeControl says what is wrong with a pg_control, which is in that archive,
@@ -133,7 +150,7 @@ func (r *run) checkControlFile() {
 func (r *run) judgeControl(archive string, control controlfile.Control, err error) {
 	if r.ignores(controlName) {
 		if err == nil {
-			r.control = &control
+			r.keepControl(&control)
 		}
 		return
 	}
@@ -144,12 +161,21 @@ func (r *run) judgeControl(archive string, control controlfile.Control, err erro
 	case r.summary.Version > 1 && control.SystemIdentifier != want:
 		r.problem(Problem{Kind: ForeignSystem, Path: controlName, Archive: archive, Size: int64(control.SystemIdentifier), Want: int64(want)})
 	default:
-		r.control = &control
+		r.keepControl(&control)
 		return
 	}
 	if e != nil {
 		e.set(suspect)
 	}
+}
+
+// keepControl may be called from several goroutines, one for each archive that
+// has a pg_control.
+func (r *run) keepControl(control *controlfile.Control) {
+	r.mutex.Lock()
+	r.control = control
+	r.mutex.Unlock()
+	r.learnPages(control)
 }
 
 // small is the size in bytes from which on larger files are read first: the
@@ -165,7 +191,7 @@ func (r *run) checkContents(ctx context.Context) error {
 		switch {
 		case !e.has(seen) || e.has(passedOver):
 		case e.has(bad):
-		case r.o.SkipChecksums || e.checksum() == "":
+		case !r.mustRead(e):
 			e.set(good)
 		default:
 			list = append(list, int32(i))
@@ -176,4 +202,9 @@ func (r *run) checkContents(ctx context.Context) error {
 		return cmp.Compare(max(small, r.table.entries[b].size), max(small, r.table.entries[a].size))
 	})
 	return r.hashAll(ctx, list)
+}
+
+// mustRead tells whether there is anything in a file to look at.
+func (r *run) mustRead(e *entry) bool {
+	return !r.o.SkipChecksums && e.checksum() != "" || r.hasPages(e.path())
 }

@@ -37,20 +37,19 @@ func (e *entry) set(flag uint32) (before bool) { return atomic.OrUint32(&e.state
 type table struct {
 	entries []entry
 	index   map[string]int32
-	twice   []string
 }
 
 func newTable() *table { return &table{index: map[string]int32{}} }
 
-// add copies what it keeps.
-func (t *table) add(f manifest.File) {
+// add copies what it keeps. It is false for a path that was added before.
+func (t *table) add(f manifest.File) bool {
 	if _, ok := t.index[f.Path]; ok {
-		t.twice = append(t.twice, f.Path)
-		return
+		return false
 	}
 	e := entry{text: f.Path + string(f.Checksum), size: f.Size, length: uint16(len(f.Path)), algorithm: f.Algorithm}
 	t.index[e.path()] = int32(len(t.entries))
 	t.entries = append(t.entries, e)
+	return true
 }
 
 // find gives the entry of a path, or nil.

@@ -2,17 +2,16 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/pgbraid/pgbraid/internal/compress"
-	"github.com/pgbraid/pgbraid/tarx"
 )
 
 // archive is one tar file of a set.
@@ -22,10 +21,28 @@ type archive struct {
 	// prefix is what comes before its members' names in the manifest: "", or
 	// pg_tblspc/OID/ for a tablespace.
 	prefix  string
+	path    string
 	size    int64
-	hasWAL  bool // there are segments in it
+	log     bool // it is an archive of the log, which no manifest lists
 	damaged atomic.Bool
+
+	found found // filled when it is read
 }
+
+// found is what an archive has that counts beyond the manifest.
+type found struct {
+	segments  map[string]span     // those of the log
+	histories map[string][]byte   // history files of the log
+	dirs      map[string]struct{} // directories, of the base archive
+	spaces    []string            // OIDs in the tablespace_map
+}
+
+const (
+	// maxHistory and maxMap bound what is kept of a file, in bytes. A line of
+	// either has some hundred at most.
+	maxHistory = 4 << 20
+	maxMap     = 16 << 20
+)
 
 const (
 	baseArchive = "base"
@@ -36,6 +53,9 @@ const (
 // or a tablespace's OID.
 func readArchiveName(name string) (which string, method compress.Method, ok bool) {
 	method, rest := compress.BySuffix(name)
+	if short, ok := strings.CutSuffix(name, ".tgz"); ok {
+		method, rest = compress.Gzip, short+tarSuffix
+	}
 	which, ok = strings.CutSuffix(rest, tarSuffix)
 	if !ok {
 		return "", "", false
@@ -49,37 +69,39 @@ func readArchiveName(name string) (which string, method compress.Method, ok bool
 
 // checkTar verifies the archives of a set, then the log.
 func (r *run) checkTar(ctx context.Context) error {
-	archives, walArchive, err := r.findArchives()
+	archives, err := r.findArchives()
 	if err != nil {
 		return err
 	}
-	r.members = newTarMembers(r.o.Directory)
 	if err := r.readArchives(ctx, archives); err != nil {
 		return err
+	}
+	if r.mustReread() {
+		if err := r.readArchives(ctx, slices.DeleteFunc(slices.Clone(archives), func(a *archive) bool { return a.log || a.damaged.Load() })); err != nil {
+			return err
+		}
 	}
 	damaged := func(name string) bool { return behindDamage(archives, name) }
 	if err := r.missing(ctx, damaged); err != nil {
 		return err
 	}
+	r.checkTarLayout(archives)
 	if r.o.NoWAL {
 		return context.Cause(ctx)
 	}
-	if walArchive != "" && r.o.WAL == "" {
-		r.o.WAL = filepath.Join(r.o.Directory, walArchive)
-	}
 	for _, a := range archives {
-		if a.hasWAL && a.method != compress.None {
-			r.packedWAL = a
+		if a.log || r.wal == nil && len(a.found.segments) > 0 {
+			r.wal = a
 		}
 	}
 	return r.checkWAL(ctx)
 }
 
 // findArchives sorts what is in the directory.
-func (r *run) findArchives() (archives []*archive, walArchive string, err error) {
+func (r *run) findArchives() (archives []*archive, err error) {
 	list, err := os.ReadDir(r.o.Directory)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	for _, d := range list {
 		name := d.Name()
@@ -99,18 +121,17 @@ func (r *run) findArchives() (archives []*archive, walArchive string, err error)
 		case !ok:
 			r.problem(Problem{Kind: UnexpectedFile, Path: name})
 			continue
-		case which == walName:
-			walArchive = name
-			continue
+		case which == walName && (r.o.NoWAL || r.o.WAL != ""):
+			continue // the log is not looked for there
 		}
-		a := &archive{name: name, method: method, size: info.Size()}
-		if which != baseArchive {
-			a.prefix = "pg_tblspc/" + which + "/"
+		a := &archive{name: name, method: method, size: info.Size(), path: filepath.Join(r.o.Directory, name), log: which == walName}
+		if which != baseArchive && !a.log {
+			a.prefix = spacesName + "/" + which + "/"
 		}
 		r.total.Add(a.size)
 		archives = append(archives, a)
 	}
-	return archives, walArchive, nil
+	return archives, nil
 }
 
 // behindDamage tells whether a file may be in the part of an archive that
@@ -118,7 +139,7 @@ func (r *run) findArchives() (archives []*archive, walArchive string, err error)
 func behindDamage(archives []*archive, name string) bool {
 	var of *archive
 	for _, a := range archives {
-		if strings.HasPrefix(name, a.prefix) && (of == nil || len(a.prefix) > len(of.prefix)) {
+		if !a.log && strings.HasPrefix(name, a.prefix) && (of == nil || len(a.prefix) > len(of.prefix)) {
 			of = a
 		}
 	}
@@ -142,43 +163,6 @@ func (r *run) readArchives(ctx context.Context, archives []*archive) error {
 	}
 	running.Wait()
 	return context.Cause(ctx)
-}
-
-// readArchive reads one archive to its end, or to where it is damaged.
-func (r *run) readArchive(ctx context.Context, a *archive) {
-	err := func() error {
-		f, err := os.Open(filepath.Join(r.o.Directory, a.name))
-		if err != nil {
-			return err
-		}
-		defer func() { _ = f.Close() }() // only read from
-		readAhead(f)
-		var in io.Reader = &counted{f, &r.done}
-		if a.method != compress.None {
-			z, err := a.method.NewReader(in)
-			if err != nil {
-				return err
-			}
-			defer func() { _ = z.Close() }() // what it read was checked
-			in = z
-		}
-		members := &memberCheck{run: r, archive: a}
-		parser := tarx.NewParser(members)
-		members.parser = parser
-		if err := pump(ctx, parser, in); err != nil {
-			return err
-		}
-		return parser.Close()
-	}()
-	if err == nil || ctx.Err() != nil {
-		return
-	}
-	a.damaged.Store(true)
-	kind := DamagedArchive
-	if refused, ok := errors.AsType[*os.PathError](err); ok && refused.Op == "open" {
-		kind = Unreadable
-	}
-	r.problem(Problem{Kind: kind, Path: a.name, Err: err})
 }
 
 // counted counts what is read through it.

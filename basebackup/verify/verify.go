@@ -1,7 +1,8 @@
-// Package verify tells whether a base backup is whole: every file that its
+// Package verify tells whether a base backup is complete: every file that its
 // manifest lists is there with its size and checksum and no other, pg_control
-// is sound and of the same cluster, and the log that the backup needs can be
-// read record by record.
+// is sound and of the same cluster, the directories are there that a server
+// needs, archives end as they should, and the log that the backup needs can be
+// read record by record, with the history file of a promotion in it.
 //
 //	report, err := verify.Run(ctx, verify.Options{Directory: "/srv/backup/monday"})
 //	...
@@ -54,12 +55,22 @@ type Options struct {
 	// with all below them, as pg_wal and the files are that a restore changes.
 	Ignore []string
 	// WAL is where the log is: a directory of segments, also compressed and
-	// partial ones, or a tar file of them. "" is where the backup has it.
+	// partial ones, or a tar file of them. "" is where the backup has it, in
+	// whose directory only what a server reads counts.
 	WAL string
 	// NoWAL leaves the log out.
 	NoWAL bool
 	// SkipChecksums leaves out reading the files.
 	SkipChecksums bool
+	// AsPgVerifybackup looks at what release 18's tool of that name looks at:
+	// not at directories without files, history files and the ends of archives.
+	// The log counts only as a server reads it, also elsewhere: as a directory
+	// of segments that are complete and not compressed. With the log, Run fails
+	// with ErrTarLog for a tar backup.
+	AsPgVerifybackup bool
+	// Pages has the checksum of each data page compared too. If the cluster
+	// has none, Run returns ErrNoPageChecksums.
+	Pages bool
 	// StopAtFirst ends the run at the first problem.
 	StopAtFirst bool
 	// Jobs is how many files are read at a time; 0 is one for each processor.
@@ -95,6 +106,8 @@ const (
 	versionName  = "PG_VERSION"
 	controlName  = "global/pg_control"
 	walName      = "pg_wal"
+	mapName      = "tablespace_map"
+	spacesName   = "pg_tblspc"
 )
 
 // neverListed are not compared with the manifest: it does not list them, or
@@ -102,8 +115,15 @@ const (
 // pg_verifybackup).
 var neverListed = []string{manifestName, walName, "postgresql.auto.conf", "recovery.signal", "standby.signal"}
 
+// ErrTarLog says that release 18's pg_verifybackup does not read the log of a
+// tar backup.
+var ErrTarLog = errors.New("pg_waldump cannot read tar files")
+
 // errStop ends a run that is to stop at the first problem.
 var errStop = errors.New("stopped at the first problem")
+
+// errTwice ends the reading of a manifest that lists a file twice.
+var errTwice = errors.New("listed twice")
 
 // run is one verification.
 type run struct {
@@ -114,12 +134,13 @@ type run struct {
 	table   *table
 	summary *manifest.Summary
 	control *controlfile.Control // nil where it could not be read
-	members *tarMembers          // segments in base.tar; nil for plain
-
-	packedWAL *archive // the compressed base.tar that has segments; nil for none
+	// wal is the archive that the log is in; nil where it is a directory.
+	wal *archive
 
 	done, total atomic.Int64 // bytes to read, for the progress
 	read        atomic.Int64 // bytes of the cluster's files that were read
+
+	pages pages
 
 	mutex  sync.Mutex
 	report *Report
@@ -167,7 +188,12 @@ func (r *run) verify(ctx context.Context) error {
 	if err := r.findFormat(); err != nil {
 		return err
 	}
+	if r.o.AsPgVerifybackup && r.report.Format == FormatTar && !r.o.NoWAL {
+		return ErrTarLog
+	}
 	r.log.Debug("verifying", "directory", r.o.Directory, "format", string(r.report.Format), "files", r.summary.Files)
+	r.preparePages()
+	defer r.finishPages()
 	check := r.checkPlain
 	if r.report.Format == FormatTar {
 		check = r.checkTar
@@ -188,20 +214,24 @@ func (r *run) readManifest() (believed bool, err error) {
 	}
 	defer func() { _ = f.Close() }() // only read from
 	r.table = newTable()
+	var twice string
 	r.summary, err = manifest.Read(f, func(f manifest.File) error {
-		r.table.add(f)
+		if !r.table.add(f) {
+			twice = f.Path
+			return errTwice
+		}
 		return nil
 	})
 	var syntax *manifest.SyntaxError
 	switch {
+	case errors.Is(err, errTwice):
+		r.problem(Problem{Kind: DuplicateFile, Path: twice})
+		return false, nil
 	case errors.Is(err, manifest.ErrChecksum) || errors.As(err, &syntax):
 		r.problem(Problem{Kind: DamagedManifest, Path: name, Err: err})
 		return false, nil
 	case err != nil:
 		return false, fmt.Errorf("backup manifest %q: %w", name, err)
-	}
-	for _, name := range r.table.twice {
-		r.problem(Problem{Kind: DuplicateFile, Path: name})
 	}
 	r.report.ManifestVersion, r.report.SystemIdentifier = r.summary.Version, r.summary.SystemIdentifier
 	for _, w := range r.summary.Ranges {
@@ -218,6 +248,11 @@ func (r *run) findFormat() error {
 	if !info.IsDir() {
 		return &os.PathError{Op: "open", Path: r.o.Directory, Err: errNotDirectory}
 	}
+	if d, err := os.Open(r.o.Directory); err != nil {
+		return err
+	} else if err := d.Close(); err != nil {
+		return err
+	}
 	r.report.Format = r.o.Format
 	if r.o.Format != FormatAuto {
 		return nil
@@ -229,6 +264,9 @@ func (r *run) findFormat() error {
 	case errors.Is(err, os.ErrNotExist):
 		// A plain backup that lost its PG_VERSION still has a base directory.
 		r.report.Format = FormatTar
+		if r.o.AsPgVerifybackup {
+			return nil
+		}
 		if info, err := os.Stat(filepath.Join(r.o.Directory, "base")); err == nil && info.IsDir() {
 			r.report.Format = FormatPlain
 		}
@@ -239,14 +277,20 @@ func (r *run) findFormat() error {
 }
 
 // ignores tells whether a path, or a directory above it, is passed over.
-func (r *run) ignores(name string) bool {
-	for _, i := range r.ignored {
+func (r *run) ignores(name string) bool { return under(name, r.ignored) }
+
+// under tells whether a path is one of a list, or below it.
+func under(name string, list []string) bool {
+	for _, i := range list {
 		if rest, ok := strings.CutPrefix(name, i); ok && (rest == "" || rest[0] == '/') {
 			return true
 		}
 	}
 	return false
 }
+
+// asked tells whether the user wants a path passed over.
+func (r *run) asked(name string) bool { return under(name, r.ignored[len(neverListed):]) }
 
 // problem notes one. It may be called from several goroutines.
 func (r *run) problem(p Problem) {
@@ -324,6 +368,7 @@ func (r *run) finishReport(began time.Time) {
 		}
 		report.Files = len(r.table.entries)
 	}
+	report.files, report.control = r.table, r.control
 	report.Bytes = r.read.Load()
 	report.Duration = time.Since(began)
 	slices.SortStableFunc(report.Problems, func(a, b Problem) int {

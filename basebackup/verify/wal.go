@@ -12,7 +12,7 @@ import (
 
 // checkWAL walks each range of the manifest, record by record.
 func (r *run) checkWAL(ctx context.Context) error {
-	place, err := r.openWAL()
+	place, err := r.openWAL(ctx)
 	if err != nil {
 		// Nothing of the log can be read: each range lacks it.
 		for i := range r.report.Ranges {
@@ -22,6 +22,7 @@ func (r *run) checkWAL(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	defer place.close()
+	r.checkHistory(place)
 	size, err := r.segmentSize(place)
 	if err != nil {
 		for i := range r.report.Ranges {
@@ -91,11 +92,14 @@ func (r *run) walkRange(ctx context.Context, place walPlace, size logstream.Segm
 		r.problem(Problem{Kind: DamagedWAL, Path: manifestName, Timeline: w.Timeline, LSN: w.Start, Err: fmt.Errorf("its end %s is before its start", w.End)})
 		return nil
 	}
-	var absent string // the segment that was looked for last and is not there
+	var absent error // about the segment that was looked for last and is not there
 	src, err := walread.NewSegments(uint32(size), func(n uint64) (walread.SegmentFile, error) {
 		f, err := r.openSegment(place, size, w.Timeline, logstream.SegmentNumber(n))
 		if errors.Is(err, fs.ErrNotExist) {
-			absent = size.FileName(w.Timeline, logstream.SegmentNumber(n))
+			absent = fmt.Errorf("segment %s is not there", size.FileName(w.Timeline, logstream.SegmentNumber(n)))
+			if other, ok := errors.AsType[*otherForm](err); ok {
+				absent = fmt.Errorf("%w: %w", absent, other)
+			}
 		}
 		return f, err
 	})
@@ -144,10 +148,14 @@ func (r *run) walkRange(ctx context.Context, place walPlace, size logstream.Segm
 // copy.
 func (r *run) openSegment(place walPlace, size logstream.SegmentSize, t logstream.TimelineID, n logstream.SegmentNumber) (walread.SegmentFile, error) {
 	f, err := place.open(size, t, n)
+	own := err
 	for i := len(r.report.Ranges) - 1; i >= 0 && errors.Is(err, fs.ErrNotExist); i-- { // oldest first
 		if later := r.report.Ranges[i].Timeline; later > t {
 			f, err = place.open(size, later, n)
 		}
+	}
+	if err != nil && errors.Is(err, fs.ErrNotExist) {
+		err = own
 	}
 	return f, err
 }
@@ -163,11 +171,11 @@ func isAfterHeader(from, to logstream.LSN, size logstream.SegmentSize) bool {
 }
 
 // judgeEnd puts a walk's end before the range's into words.
-func judgeEnd(end *walread.EndError, absent string, size logstream.SegmentSize) (Kind, error) {
+func judgeEnd(end *walread.EndError, absent error, size logstream.SegmentSize) (Kind, error) {
 	at := logstream.LSN(end.At)
 	switch {
-	case end.Reason == walread.SourceEnd && absent != "" && uint64(at)%uint64(size) == 0:
-		return MissingWAL, fmt.Errorf("segment %s is not there", absent)
+	case end.Reason == walread.SourceEnd && absent != nil && uint64(at)%uint64(size) == 0:
+		return MissingWAL, absent
 	case end.Reason == walread.SourceEnd:
 		return TornWAL, fmt.Errorf("the segment ends at %s", at)
 	case end.Ending == walread.Torn:

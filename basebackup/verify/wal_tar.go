@@ -24,38 +24,6 @@ func memberName(h *tar.Header, prefix string) (string, bool) {
 	return name, ok && h.Typeflag == tar.TypeReg && logstream.IsSegmentName(name)
 }
 
-// indexTar finds the segments of a tar file that is not compressed. It seeks
-// over their contents. Where the file is cut or damaged, those before are
-// good for what they are.
-func indexTar(name, prefix string) (*tarMembers, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }() // only read from
-	m := newTarMembers(filepath.Dir(name))
-	in := tar.NewReader(f)
-	for {
-		h, err := in.Next()
-		if err == io.EOF {
-			return m, nil
-		}
-		if err != nil {
-			if len(m.spans) > 0 {
-				return m, nil
-			}
-			return nil, fmt.Errorf("%s: %w", filepath.Base(name), err)
-		}
-		offset, err := f.Seek(0, io.SeekCurrent)
-		if err != nil {
-			return nil, err
-		}
-		if segment, ok := memberName(h, prefix); ok {
-			m.add(filepath.Base(name), segment, offset, h.Size)
-		}
-	}
-}
-
 // tarStream is a compressed tar file of segments, which is read forwards. The
 // one segment that is open is held in memory. Archives have their segments in
 // order, so going back to the beginning is rare.
@@ -63,6 +31,7 @@ type tarStream struct {
 	name   string
 	method compress.Method
 	prefix string // of the members' names
+	found
 
 	file    *os.File
 	z       io.ReadCloser

@@ -42,7 +42,9 @@ type combineCommand struct {
 // Help is shown below the summary by pgbraid combine --help.
 func (*combineCommand) Help() string {
 	return `Makes a full backup, as of the last of the given ones, in a new directory. The
-given ones (plain format, release 17 and later) are only read. Until the result
+given ones (plain format, release 17 and later) are only read, and whatever is
+used of them is held against their manifests and, where the cluster has them,
+the checksums of its pages: what differs ends the run. Until the result
 is whole it has no global/pg_control and no backup_manifest, so that no server
 starts from it; what a failed run made is removed again.
 

@@ -50,6 +50,8 @@ var manualNotes = map[string]clidoc.Notes{
 	"verify": {Examples: []clidoc.Example{
 		{What: "See whether a backup is what the server sent, and its log whole:",
 			Line: "pgbraid verify /srv/backup/monday"},
+		{What: "See whether incremental backups are on top of one another, and of a full one:",
+			Line: "pgbraid verify /srv/backup/monday /srv/backup/tuesday /srv/backup/wednesday"},
 	}},
 	"receive": {
 		Environment: []clidoc.Item{

@@ -16,7 +16,7 @@ import (
 // verifyCommand is pgbraid verify. Its options have the names and the meaning
 // that they have in pg_verifybackup.
 type verifyCommand struct {
-	Directory string `arg:"" name:"backup" help:"Directory of the backup: its files, or base.tar and the other archives."`
+	Directories []string `arg:"" name:"backup" help:"Directory of the backup: its files, or base.tar and the other archives. Several are a full one and each incremental one on top of it, in their order."`
 
 	Format       string   `short:"F" group:"general" placeholder:"plain|tar" help:"Format of the backup (default: what it looks like)."`
 	ManifestPath string   `short:"m" group:"general" placeholder:"PATH" help:"Path of the manifest (default: backup_manifest in the backup)."`
@@ -24,6 +24,7 @@ type verifyCommand struct {
 	WALDirectory string   `short:"w" name:"wal-directory" aliases:"wal-path" group:"general" placeholder:"PATH" xor:"wal" help:"Where the log is: a directory, such as one of pgbraid receive, or a tar file (default: in the backup)."`
 	NoParseWAL   bool     `short:"n" group:"general" xor:"wal" help:"Do not read the log."`
 	SkipChecks   bool     `short:"s" name:"skip-checksums" group:"general" help:"Compare names and sizes only."`
+	Pages        bool     `name:"pages" group:"general" help:"Check the checksum of each data page too. The cluster must have data checksums."`
 	ExitOnError  bool     `short:"e" group:"general" help:"End at the first problem."`
 	Jobs         int      `short:"j" group:"general" placeholder:"N" help:"How many files to read at a time (default: one for each processor)."`
 
@@ -39,8 +40,15 @@ func (*verifyCommand) Help() string {
 needs record by record. It is only read. The report, on standard output, says
 first how much of what is wrong, then what.
 
-Exit codes: 0 the backup is good, 1 it is not, 2 wrong usage, 130/143/129 ended
-by SIGINT/SIGTERM/SIGHUP.`
+An incremental backup says which one it is on top of. Given all from the full one
+on, it tells too whether each is on top of the one before.
+
+With --pages each page of a table or an index is looked at as a server does that
+reads it. A page that was changed while the backup was taken may be half
+written; it is left out, since the server begins with the WAL that has it.
+
+Exit codes: 0 the backup is good, 1 it is not or there is no such chain, 2 wrong
+usage, 130/143/129 ended by SIGINT/SIGTERM/SIGHUP.`
 }
 
 // Run is called by kong.
@@ -49,13 +57,10 @@ func (c *verifyCommand) Run(ctx context.Context, to *streams) error {
 	if err != nil {
 		return &usageError{err: err}
 	}
-	renderer := rendererFor(to.err, c.Progress, c.Quiet)
-	options.Logger = newLogger(progress.NewWriter(to.err, renderer), levelFor(c.Verbose, c.Quiet))
-	if renderer != progress.Discard {
-		options.OnProgress = renderer.Update
+	if len(c.Directories) > 1 {
+		return c.runChain(ctx, to, options)
 	}
-	report, err := verify.Run(ctx, *options)
-	renderer.Finish()
+	report, err := c.verify(ctx, to, options)
 	if err != nil {
 		return err
 	}
@@ -73,18 +78,31 @@ func (c *verifyCommand) Run(ctx context.Context, to *streams) error {
 	return nil
 }
 
+// verify verifies one backup.
+func (c *verifyCommand) verify(ctx context.Context, to *streams, options *verify.Options) (*verify.Report, error) {
+	renderer := rendererFor(to.err, c.Progress, c.Quiet)
+	options.Logger = newLogger(progress.NewWriter(to.err, renderer), levelFor(c.Verbose, c.Quiet))
+	if renderer != progress.Discard {
+		options.OnProgress = renderer.Update
+	}
+	report, err := verify.Run(ctx, *options)
+	renderer.Finish()
+	return report, err
+}
+
 // errNotGood ends verify for a backup with problems.
 var errNotGood = errors.New("the backup is not good")
 
 // options makes of the command line what a run needs.
 func (c *verifyCommand) options() (*verify.Options, error) {
 	o := &verify.Options{
-		Directory:     c.Directory,
+		Directory:     c.Directories[0],
 		Manifest:      c.ManifestPath,
 		Ignore:        c.Ignore,
 		WAL:           c.WALDirectory,
 		NoWAL:         c.NoParseWAL,
 		SkipChecksums: c.SkipChecks,
+		Pages:         c.Pages,
 		StopAtFirst:   c.ExitOnError,
 		Jobs:          c.Jobs,
 	}
@@ -99,6 +117,9 @@ func (c *verifyCommand) options() (*verify.Options, error) {
 	}
 	if c.Progress && c.Quiet {
 		return nil, errors.New("-P and -q exclude each other")
+	}
+	if len(c.Directories) > 1 && c.ManifestPath != "" {
+		return nil, errors.New("-m names the manifest of one backup, and there are several")
 	}
 	return o, o.Check()
 }
@@ -126,6 +147,12 @@ func writeVerdict(w io.Writer, r *verify.Report) {
 		}
 		row("files", files)
 	}
+	if r.Incremental() {
+		row("incremental", fmt.Sprintf("on top of the backup that starts at %s; it cannot be restored without that", r.Label.From))
+	}
+	if r.Pages.Checked {
+		row("pages", pagesText(&r.Pages))
+	}
 	for _, a := range r.Ranges {
 		row("log, timeline "+strconv.FormatUint(uint64(a.Timeline), 10), rangeText(r, a))
 	}
@@ -147,6 +174,22 @@ func writeVerdict(w io.Writer, r *verify.Report) {
 			fmt.Fprintf(w, "%s: %d more, which --json lists\n", p.Kind, counts[p.Kind]-maxShown)
 		}
 	}
+}
+
+// pagesText tells how many pages are what, and what it means if some are not
+// as they should be.
+func pagesText(p *verify.PageReport) string {
+	text := fmt.Sprintf("%d of %d good", p.Pages-p.Torn-p.Bad, p.Pages)
+	if p.New > 0 {
+		text += fmt.Sprintf(" (%d never written to)", p.New)
+	}
+	if p.Torn > 0 {
+		text += fmt.Sprintf(", %d left out: changed during the backup, whose WAL has them", p.Torn)
+	}
+	if p.Bad > 0 {
+		text += fmt.Sprintf(", %d DAMAGED", p.Bad)
+	}
+	return text
 }
 
 func rangeText(r *verify.Report, a verify.Range) string {
@@ -184,9 +227,27 @@ type verifyResult struct {
 	Bytes            int64             `json:"bytes"`
 	ChecksumsSkipped bool              `json:"checksums_skipped"`
 	WALSkipped       bool              `json:"wal_skipped"`
+	Pages            *verifiedPages    `json:"pages,omitempty"`
 	Ranges           []verifiedRange   `json:"wal_ranges"`
 	Problems         []verifiedProblem `json:"problems"`
 	Seconds          float64           `json:"seconds"`
+	// Start is that of the backup's log, and OnTopOf that of the backup which an
+	// incremental one needs.
+	Start   *jsonPosition `json:"start,omitempty"`
+	OnTopOf *jsonPosition `json:"on_top_of,omitempty"`
+}
+
+type jsonPosition struct {
+	LSN      string `json:"lsn"`
+	Timeline uint32 `json:"timeline"`
+}
+
+type verifiedPages struct {
+	Files   int64 `json:"files"`
+	Pages   int64 `json:"pages"`
+	New     int64 `json:"new"`
+	Torn    int64 `json:"torn"`
+	Damaged int64 `json:"damaged"`
 }
 
 type verifiedRange struct {
@@ -207,7 +268,11 @@ type verifiedProblem struct {
 }
 
 func writeVerified(w io.Writer, r *verify.Report) error {
-	out := verifyResult{
+	return json.NewEncoder(w).Encode(verifiedJSON(r))
+}
+
+func verifiedJSON(r *verify.Report) *verifyResult {
+	out := &verifyResult{
 		Directory:        r.Directory,
 		Good:             r.OK(),
 		Format:           string(r.Format),
@@ -225,6 +290,9 @@ func writeVerified(w io.Writer, r *verify.Report) error {
 	if r.SystemIdentifier != 0 {
 		out.SystemIdentifier = strconv.FormatUint(r.SystemIdentifier, 10)
 	}
+	if p := r.Pages; p.Checked {
+		out.Pages = &verifiedPages{Files: p.Files, Pages: p.Pages, New: p.New, Torn: p.Torn, Damaged: p.Bad}
+	}
 	for _, a := range r.Ranges {
 		v := verifiedRange{Timeline: uint32(a.Timeline), Start: a.Start.String(), End: a.End.String(), Reached: a.Reached.String(), Records: a.Records, Good: a.Good}
 		if a.Records > 0 {
@@ -235,5 +303,11 @@ func writeVerified(w io.Writer, r *verify.Report) error {
 	for _, p := range r.Problems {
 		out.Problems = append(out.Problems, verifiedProblem{Kind: p.Kind.String(), Path: p.Path, Archive: p.Archive, Detail: p.Detail()})
 	}
-	return json.NewEncoder(w).Encode(out)
+	if r.Label != nil {
+		out.Start = &jsonPosition{r.Label.Start.LSN.String(), uint32(r.Label.Start.Timeline)}
+		if r.Incremental() {
+			out.OnTopOf = &jsonPosition{r.Label.From.LSN.String(), uint32(r.Label.From.Timeline)}
+		}
+	}
+	return out
 }

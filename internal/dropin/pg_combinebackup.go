@@ -108,8 +108,9 @@ func runCombinebackup(p *program, args []string) error {
 	o := &c.library
 	o.Inputs, o.Output = inputs, c.output
 	o.SyncMethod = combine.SyncMethod(c.shared.syncMethod)
-	// Like the tool, it takes the inputs as they are.
-	o.NoVerify = true
+	// The tool checks nothing, and computes checksums anew of what it puts
+	// together. Here a damaged input is an error; all else is as there.
+	o.AsPgCombinebackup = true
 	if o.NoManifest {
 		o.ManifestChecksums = ""
 	}
@@ -137,7 +138,8 @@ func (c *combination) translations() map[string]translation {
 			p.Warning("%s", r.Message)
 			p.Hint("%s", attrs["hint"])
 		},
-		"tablespace mapping fits no tablespace of the last backup": func(*program, slog.Record, map[string]string) {},
+		"tablespace mapping fits no tablespace of the last backup":                                                func(*program, slog.Record, map[string]string) {},
+		"the manifest of a backup has no checksums: it could not be checked whether these files are as they were": func(*program, slog.Record, map[string]string) {},
 		"removing what was made": func(_ *program, _ slog.Record, attrs map[string]string) {
 			what := ""
 			if attrs["existed"] == "true" {
@@ -186,6 +188,9 @@ func (c *combination) explain(err error) error {
 		fault  *fs.PathError
 		number syscall.Errno
 	)
+	if damage, ok := errors.AsType[*combine.DamageError](err); ok {
+		return explainDamage(damage)
+	}
 	text := err.Error()
 	if errors.As(err, &number) {
 		reason := number.Error()
@@ -206,4 +211,19 @@ func (c *combination) explain(err error) error {
 		text = strings.ReplaceAll(text, "\""+path+"\"", "\""+c.output+"\"")
 	}
 	return &failure{text: text}
+}
+
+// explainDamage says what pg_verifybackup says of such a file. pg_combinebackup
+// has no words for it, since it does not look.
+func explainDamage(e *combine.DamageError) error {
+	f := &failure{text: e.Error(), hint: "To take the backups as they are, use \"pgbraid combine --no-verify-checksums\"."}
+	switch e.Kind {
+	case combine.SizeDiffers:
+		f.text = fmt.Sprintf("%q has size %d on disk but size %d in the manifest", quoted(e.Path), e.Size, e.Want)
+	case combine.ChecksumDiffers:
+		f.text = fmt.Sprintf("checksum mismatch for file %q", quoted(e.Path))
+	case combine.BadPage:
+		f.text = fmt.Sprintf("invalid page in block %d of file %q", e.Block, quoted(e.Path))
+	}
+	return f
 }

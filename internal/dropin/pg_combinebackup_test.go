@@ -74,6 +74,7 @@ func TestCombinebackup(t *testing.T) {
 	dir := combinable(t)
 	t.Run("as the tool", func(t *testing.T) { combinesAsTheTool(t, b, dir) })
 	t.Run("otherwise", func(t *testing.T) { combinesOtherwise(t, b, dir) })
+	t.Run("damaged", func(t *testing.T) { refusesDamage(t, b, dir) })
 	t.Run("taken back", func(t *testing.T) { combinesHalf(t, b, dir) })
 }
 
@@ -125,6 +126,38 @@ func combinesOtherwise(t *testing.T, b *bed, dir string) {
 		got := b.run(t, b.ours, dir, words(line)...)
 		if got.code != 1 || got.out != "" || got.errors != want {
 			t.Errorf("%s: exit code %d, %q\n%swant\n%s", line, got.code, got.out, got.errors, want)
+		}
+	}
+}
+
+// refusesDamage has one bit of an input changed, which pg_combinebackup makes a
+// good backup of.
+func refusesDamage(t *testing.T, b *bed, dir string) {
+	for _, pattern := range []string{"two/base/*/INCREMENTAL.1259", "full/base/*/1259"} {
+		matches, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil || len(matches) == 0 {
+			t.Fatal(matches, err)
+		}
+		name := matches[len(matches)-1]
+		content, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		damaged := bytes.Clone(content)
+		damaged[8] ^= 1 // the length that it says
+		if err := os.WriteFile(name, damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got := b.run(t, b.ours, dir, words("-N -o out -T DIR/two.space=DIR/new full one two")...)
+		want := "pg_combinebackup: error: checksum mismatch for file \"" + strings.TrimPrefix(name, dir+"/") + "\"\n"
+		if got.code != 1 || !strings.HasPrefix(got.errors, want) {
+			t.Errorf("%+v, want %q", got, want)
+		}
+		if _, err := os.Lstat(filepath.Join(dir, "out")); err == nil {
+			t.Error("something was left")
+		}
+		if err := os.WriteFile(name, content, 0o600); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

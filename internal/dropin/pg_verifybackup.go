@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -114,6 +113,7 @@ func runVerifybackup(p *program, args []string) error {
 	}
 	o := &v.library
 	o.Directory = cleanPath(operands[0])
+	o.AsPgVerifybackup = true
 	if o.NoWAL {
 		o.WAL = ""
 	}
@@ -146,16 +146,23 @@ func runVerifybackup(p *program, args []string) error {
 
 // explain puts what ended a run into the tool's words.
 func (v *verification) explain(err error) error {
+	if errors.Is(err, verify.ErrTarLog) {
+		return &failure{text: err.Error(), hint: "You must use -n/--no-parse-wal when verifying a tar-format backup."}
+	}
 	fault, ok := errors.AsType[*fs.PathError](err)
 	if !ok {
 		return err
 	}
-	what := "file"
-	name := fault.Path
-	if name == v.library.Directory {
-		what = "directory"
+	name := quoted(fault.Path)
+	switch {
+	case fault.Op == "read":
+		return fail("could not read file %q: %s", name, reason(err))
+	case fault.Op == "stat" && fault.Path != v.library.Directory:
+		return fail("could not stat file %q: %s", name, reason(err))
+	case fault.Path == v.library.Directory:
+		return fail("could not open directory %q: %s", name, reason(err))
 	}
-	return fail("could not open %s %q: %s", what, quoted(name), reason(err))
+	return fail("could not open file %q: %s", name, reason(err))
 }
 
 // reason is the C library's text for an error.
@@ -183,10 +190,6 @@ func (v *verification) show(p *program, r *verify.Report) (failed bool) {
 // further; known is false for what it does not look at.
 func (v *verification) line(p *program, r *verify.Report, b verify.Problem) (fatal, known bool) {
 	name, archive := quoted(b.Path), quoted(b.Archive)
-	control := filepath.Join(r.Directory, b.Path)
-	if b.Archive != "" {
-		control = b.Archive + ": " + b.Path
-	}
 	switch b.Kind {
 	case verify.DamagedManifest:
 		p.Error("%s", manifestText(b.Err))
@@ -198,21 +201,17 @@ func (v *verification) line(p *program, r *verify.Report, b verify.Problem) (fat
 		}
 		p.Error("duplicate path name in backup manifest: %q", name)
 		return true, true
-	case verify.DamagedControlFile:
-		if r.ManifestVersion == 1 {
-			return false, false // it is compared with the manifest only
-		}
-		v.firstChecksum(p, r, b)
-		p.Error("%s: CRC is incorrect", control)
-		return true, true
-	case verify.ForeignSystem:
-		v.firstChecksum(p, r, b)
-		p.Error("%s: manifest system identifier is %d, but control file has %d", control, uint64(b.Want), uint64(b.Size))
-		return true, true
+	case verify.DamagedControlFile, verify.ForeignSystem:
+		return v.control(p, r, b)
 	case verify.DamagedArchive:
-		p.Error("could not read file %q: %s", name, b.Err)
+		text, fatal := archiveText(b)
+		p.Error("%s", text)
+		return fatal, true
 	case verify.Unreadable:
-		p.Error("could not stat file or directory %q: %s", name, reason(b.Err))
+		if b.Path == controlPath {
+			return v.control(p, r, b)
+		}
+		p.Error("%s", unreadable(b))
 	case verify.NotRegular:
 		if r.Format == verify.FormatTar {
 			p.Error("file %q is not a regular file", name)
@@ -223,7 +222,7 @@ func (v *verification) line(p *program, r *verify.Report, b verify.Problem) (fat
 		p.Error("%q is present in the manifest but not on disk", name)
 	case verify.SizeMismatch:
 		if b.Archive != "" {
-			p.Error("file %q has size %d in archive %q but size %d in the manifest", name, b.Size, archive, b.Want)
+			p.Error("file %q has size %d in archive %q but size %d in the manifest", quoted(b.Member), b.Size, archive, b.Want)
 		} else {
 			p.Error("%q has size %d on disk but size %d in the manifest", name, b.Size, b.Want)
 		}
@@ -235,7 +234,7 @@ func (v *verification) line(p *program, r *verify.Report, b verify.Problem) (fat
 		}
 	case verify.ExtraFile:
 		if b.Archive != "" {
-			p.Error("file %q is present in archive %q but not in the manifest", name, archive)
+			p.Error("file %q is present in archive %q but not in the manifest", quoted(b.Member), archive)
 		} else {
 			p.Error("%q is present on disk but not in the manifest", name)
 		}
@@ -248,25 +247,38 @@ func (v *verification) line(p *program, r *verify.Report, b verify.Problem) (fat
 	return false, true
 }
 
-// firstChecksum shows what the tool says of pg_control's checksum before it
-// looks into the file: in an archive, where it reads each member once.
-func (v *verification) firstChecksum(p *program, r *verify.Report, control verify.Problem) {
-	for _, b := range r.Problems {
-		if b.Kind == verify.ChecksumMismatch && b.Path == control.Path && b.Archive != "" {
-			v.line(p, r, b)
-		}
-	}
-}
-
 // manifestText is the tool's line on a damaged manifest.
 func manifestText(err error) string {
 	if errors.Is(err, manifest.ErrChecksum) {
 		return "manifest checksum mismatch"
 	}
-	if syntax, ok := errors.AsType[*manifest.SyntaxError](err); ok {
-		return "could not parse backup manifest: " + syntax.Cause
+	syntax, ok := errors.AsType[*manifest.SyntaxError](err)
+	switch {
+	case !ok:
+		return err.Error()
+	case syntax.Value:
+		return syntax.Cause
 	}
-	return err.Error()
+	return "could not parse backup manifest: " + syntax.Cause
+}
+
+// unreadable is the tool's line on what the system refused. It names files
+// relative to the backup, and a directory as it was opened.
+func unreadable(b verify.Problem) string {
+	operation := "stat"
+	fault, ok := errors.AsType[*fs.PathError](b.Err)
+	if ok {
+		operation = fault.Op
+	}
+	switch operation {
+	case "open":
+		return fmt.Sprintf("could not open file \"%s\": %s", b.Path, reason(b.Err))
+	case verify.OpenDirectory:
+		return fmt.Sprintf("could not open directory \"%s\": %s", fault.Path, reason(b.Err))
+	case "read":
+		return fmt.Sprintf("could not read file \"%s\": %s", b.Path, reason(b.Err))
+	}
+	return fmt.Sprintf("could not stat file or directory \"%s\": %s", b.Path, reason(b.Err))
 }
 
 // kilobytes shows the progress as the tool does, once a second.

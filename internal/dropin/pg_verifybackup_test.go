@@ -19,14 +19,17 @@ import (
 var sameVerifybackup = []string{
 	"", "-x", "--bogus", "good x", "good -F z", "-F", "-Pq good", "missing", "-i", "--exit=1 good", "good -m missing", "-n -F p tar", "-F t good -n",
 	"good", "good/", "-q good", "-n good", "-s good", "-e good", "-Fp good", "--format=plain good", "-w DIR/good/pg_wal good", "-n -w DIR good", "-m good/backup_manifest good",
-	"-n tar", "-n -F t tar", "-nq -Ftar tar", "-ns tar",
+	"tar", "-F t tar", "-q tar", "tar -w tar/pg_wal.tar", "-F t good", "-F p tar -n", "-n tar", "-n -F t tar", "-nq -Ftar tar", "-ns tar",
+}
+
+// sameCase is one thing done to a backup, and how it is verified then.
+type sameCase struct {
+	name, line string
+	do         func(t *testing.T, dir string)
 }
 
 // sameAfter are what is done to a backup, and how it is verified then.
-var sameAfter = []struct {
-	name, line string
-	do         func(t *testing.T, dir string)
-}{
+var sameAfter = []sameCase{
 	{"flipped", "-n broken", func(t *testing.T, dir string) {
 		rewrite(t, dir+"/base/1/1255", func(b []byte) []byte { b[77] ^= 1; return b })
 	}},
@@ -39,6 +42,23 @@ var sameAfter = []struct {
 	{"system identifier", "-n broken", func(t *testing.T, dir string) {
 		rewrite(t, dir+"/backup_manifest", func(b []byte) []byte { b[len(b)-7] ^= 1; return b })
 	}},
+	{"pg_control cut", "-n broken", func(t *testing.T, dir string) {
+		rewrite(t, dir+"/global/pg_control", func(b []byte) []byte { return b[:100] })
+	}},
+	{"pg_control cut after its checksum", "-n broken", func(t *testing.T, dir string) {
+		rewrite(t, dir+"/global/pg_control", func(b []byte) []byte { return b[:300] })
+	}},
+	{"pg_control longer", "-n broken", func(t *testing.T, dir string) {
+		rewrite(t, dir+"/global/pg_control", func(b []byte) []byte { return append(b, 'x') })
+	}},
+	{"pg_control empty", "-en broken", func(t *testing.T, dir string) {
+		rewrite(t, dir+"/global/pg_control", func([]byte) []byte { return nil })
+	}},
+	{"no directories", "broken", func(t *testing.T, dir string) {
+		_ = os.RemoveAll(dir + "/pg_notify")
+		_ = os.RemoveAll(dir + "/pg_twophase")
+	}},
+	{"no PG_VERSION", "-n broken", func(t *testing.T, dir string) { _ = os.Remove(dir + "/PG_VERSION") }},
 	{"missing", "-n broken", func(t *testing.T, dir string) { _ = os.Remove(dir + "/base/1/1255") }},
 	{"missing, ignored", "-i base/1 broken", func(t *testing.T, dir string) { _ = os.Remove(dir + "/base/1/1255") }},
 	{"extra", "-n broken", func(t *testing.T, dir string) { _ = os.WriteFile(dir+"/extra", nil, 0o600) }},
@@ -58,10 +78,7 @@ var sameAfter = []struct {
 }
 
 // sameAfterInTar are the same for a tar set.
-var sameAfterInTar = []struct {
-	name, line string
-	do         func(t *testing.T, dir string)
-}{
+var sameAfterInTar = []sameCase{
 	{"flipped", "-n broken", func(t *testing.T, dir string) { inMember(t, dir, "base/1/1255", 5000) }},
 	{"pg_control", "-n broken", func(t *testing.T, dir string) { inMember(t, dir, "global/pg_control", 612) }},
 	{"not expected", "-n broken", func(t *testing.T, dir string) { _ = os.WriteFile(dir+"/readme", nil, 0o600) }},
@@ -133,6 +150,9 @@ func TestVerifybackup(t *testing.T) {
 				c.name = "tar: " + c.name
 				cases = append(cases, c)
 			}
+		} else {
+			// Without PG_VERSION it is a tar backup to the newer tool only.
+			cases = slices.DeleteFunc(cases, func(c sameCase) bool { return c.name == "no PG_VERSION" })
 		}
 		for _, c := range cases {
 			from := "good"
