@@ -271,7 +271,7 @@ func (b *backup) receiveBase(ctx context.Context) error {
 	}
 	result, err := b.conn.ReadResult()
 	if err != nil {
-		return err
+		return fmt.Errorf("end of the backup: %w", err)
 	}
 	if b.end, err = readPosition(result); err != nil {
 		return fmt.Errorf("end position: %w", err)
@@ -281,7 +281,10 @@ func (b *backup) receiveBase(ctx context.Context) error {
 	}
 	b.log.Debug("write-ahead log end point", "end", b.end.LSN.String(), "timeline", b.end.Timeline)
 	// The server reports pages with wrong checksums last of all.
-	return b.conn.Drain()
+	if err := b.conn.Drain(); err != nil {
+		return fmt.Errorf("end of the answer: %w", err)
+	}
+	return nil
 }
 
 // result sums the run up.

@@ -124,7 +124,7 @@ func (r *Receiver) identify(ctx context.Context) error {
 	if want := r.options.SystemIdentifier; system != want {
 		return &SystemMismatchError{Want: want, Got: system}
 	}
-	text, err := r.conn.Show(ctx, "wal_sender_timeout")
+	text, err := show(ctx, r.conn, "wal_sender_timeout")
 	if err != nil {
 		return err
 	}

@@ -134,6 +134,9 @@ func (p *program) report(err error) {
 		} else if failed.hint != "" {
 			p.Hint("%s", failed.hint)
 		}
+		if failed.also != "" {
+			p.Error("%s", failed.also)
+		}
 	default:
 		p.Error("%s", cli.Describe(err))
 		if h := cli.Hint(err); h != "" {
