@@ -16,7 +16,7 @@ import (
 )
 
 // release is the one of PostgreSQL whose tools these are.
-const release = "18.4"
+const release = "18.6"
 
 // Exit codes: the tools have no more.
 const (

@@ -74,6 +74,8 @@ func (v *verification) options() []getopt.Option {
 		{Short: 'q', Long: "quiet", Set: on(&v.quiet)},
 		{Short: 's', Long: "skip-checksums", Set: on(&o.SkipChecksums)},
 		{Short: 'w', Long: "wal-directory", Argument: true, Set: cleaned(&o.WAL)},
+		// Release 19's name of the same. The help is release 18's.
+		{Long: "wal-path", Whole: true, Argument: true, Set: cleaned(&o.WAL)},
 	}
 }
 
