@@ -28,15 +28,16 @@ type narrator struct {
 	tty     bool
 	now     func() time.Time
 
-	mu      sync.Mutex
-	slot    string          // the line on the slot, until its time comes
-	shown   map[string]bool // the steps at the end that were told
-	last    int64           // second of the last line of progress
-	first   bool            // a line of progress was shown
-	archive int             // which the last one was of
-	ended   bool            // the last one was shown, or there is none
-	held    []string        // lines that wait for that
-	undone  []string        // what is told behind an error
+	mu        sync.Mutex
+	slot      string          // the line on the slot, until its time comes
+	shown     map[string]bool // the steps at the end that were told
+	last      int64           // second of the last line of progress
+	first     bool            // a line of progress was shown
+	archive   int             // which the last one was of
+	shownDone int64           // how much the last one told
+	ended     bool            // the last one was shown, or there is none
+	held      []string        // lines that wait for that
+	undone    []string        // what is told behind an error
 }
 
 func newNarrator(p *program, b *baseBackup) *narrator {
@@ -79,17 +80,23 @@ func (n *narrator) translations() map[string]translation {
 	}
 }
 
-// say shows a line of -v, once the progress before it is complete.
+// say shows a line of -v.
 func (n *narrator) say(format string, args ...any) {
 	if !n.options.verbose {
 		return
 	}
-	line := fmt.Sprintf(format, args...)
-	if !n.ended && len(n.held) > 0 {
+	n.program.Info(format, args...)
+}
+
+// sayAfterProgress shows a line of -v behind the last one of the progress.
+func (n *narrator) sayAfterProgress(line string) {
+	switch {
+	case !n.options.verbose:
+	case n.ended:
+		n.say("%s", line)
+	default:
 		n.held = append(n.held, line)
-		return
 	}
-	n.program.Info("%s", line)
 }
 
 func (n *narrator) initiating(text string) {
@@ -136,12 +143,8 @@ func (n *narrator) received(end string) {
 	if n.options.wal == basebackup.StreamWAL {
 		lines = append(lines, "waiting for background process to finish streaming ...")
 	}
-	if !n.ended {
-		n.held = append(n.held, lines...)
-		return
-	}
 	for _, line := range lines {
-		n.say("%s", line)
+		n.sayAfterProgress(line)
 	}
 }
 
@@ -157,7 +160,7 @@ func (n *narrator) step(text string) {
 	for _, text := range steps {
 		if !n.shown[text] {
 			n.shown[text] = true
-			n.say("%s", text)
+			n.sayAfterProgress(text)
 		}
 	}
 }
@@ -239,7 +242,9 @@ func (n *narrator) update(s basebackup.Progress) {
 	switch {
 	case n.ended || s.Phase < progress.Copying:
 	case s.Phase > progress.Copying:
-		n.line(s, false) // as at the end of each archive
+		if n.shownDone != s.Done {
+			n.line(s, false) // as at the end of each archive
+		}
 		n.line(s, true)
 		n.ended = true
 		held := n.held
@@ -257,7 +262,7 @@ const fileColumns = 35
 
 // line shows a line of progress.
 func (n *narrator) line(s basebackup.Progress, last bool) {
-	n.first, n.last, n.archive = true, n.now().Unix(), s.Tablespace
+	n.first, n.last, n.archive, n.shownDone = true, n.now().Unix(), s.Tablespace, s.Done
 	done, total := s.Done/1024, s.Total/1024
 	percent := int64(0)
 	if total > 0 {
