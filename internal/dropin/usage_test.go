@@ -132,7 +132,7 @@ func TestWhatIsTakenOtherwise(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"pg_basebackup", "pg_receivewal"} {
+	for _, name := range []string{"pg_basebackup", "pg_receivewal", "pg_verifybackup", "pg_combinebackup"} {
 		b := newBed(t, name)
 		b.same(t, "--help", "--bogus")
 		b.same(t, "-?")
@@ -141,7 +141,7 @@ func TestHelp(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"pg_basebackup", "pg_receivewal"} {
+	for _, name := range []string{"pg_basebackup", "pg_receivewal", "pg_verifybackup", "pg_combinebackup"} {
 		b := newBed(t, name)
 		for _, option := range []string{"--version", "-V"} {
 			got := b.run(t, b.ours, t.TempDir(), option, "--bogus")
