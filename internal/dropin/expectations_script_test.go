@@ -2,6 +2,8 @@ package dropin
 
 import (
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -100,6 +102,24 @@ func TestThatRefusedCommandsAreTold(t *testing.T) {
 					newBed(t, r.tool).toScript(t, server).alikeIn(t, nil, words(r.line)...)
 				})
 			}
+		}
+	}
+}
+
+// TestThatRemovedWALIsTold has a directory go on where the server no longer has
+// the WAL.
+func TestThatRemovedWALIsTold(t *testing.T) {
+	t.Parallel()
+	for _, release := range []string{"14.4", "18.4"} {
+		server := walsender.New(t, walsender.Options{Version: release})
+		wal := walsender.NewWAL(0x2000000, 0x5000000)
+		wal.Remove(0x4000000)
+		server.ServeWAL(wal)
+		b := newBed(t, "pg_receivewal").toScript(t, server)
+		for _, line := range []string{"-D . -n", "-D . -n -v"} {
+			b.alikeIn(t, func(dir string) {
+				_ = os.WriteFile(filepath.Join(dir, "000000010000000000000002"), wal.Segment(1, 0x2000000, server.SegmentSize()), 0o600)
+			}, words(line)...)
 		}
 	}
 }
