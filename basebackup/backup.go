@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -98,8 +99,10 @@ func Run(ctx context.Context, config *pgconn.Config, o Options) (_ *Result, err 
 	}
 	b := &backup{config: config, options: o, log: o.Logger, started: time.Now()}
 	b.destination = b.chooseDestination()
-	if err := b.destination.check(); err != nil {
-		return nil, err
+	if !o.ServerJudges {
+		if err := b.destination.check(); err != nil {
+			return nil, err
+		}
 	}
 	stopReporting := b.reportProgress()
 	defer stopReporting()
@@ -118,8 +121,14 @@ func Run(ctx context.Context, config *pgconn.Config, o Options) (_ *Result, err 
 	if err := b.connect(ctx); err != nil {
 		return nil, err
 	}
-	if err := b.destination.prepare(); err != nil {
-		return nil, err
+	ready := []func() error{b.checkServer, b.destination.prepare}
+	if o.ServerJudges {
+		slices.Reverse(ready)
+	}
+	for _, do := range ready {
+		if err := do(); err != nil {
+			return nil, err
+		}
 	}
 	if err := b.prepareLog(ctx); err != nil {
 		return nil, err
@@ -175,6 +184,9 @@ func (b *backup) begin(ctx context.Context) error {
 		b.total.Add(t.Size)
 	}
 	b.count.Store(int32(len(b.tablespaces)))
+	if b.options.unknown != nil && !b.options.toServer() {
+		return b.options.unknown // the server knows it, but what it sends cannot be read
+	}
 	return b.destination.place()
 }
 
@@ -259,7 +271,7 @@ func (b *backup) receiveBase(ctx context.Context) error {
 	}
 	result, err := b.conn.ReadResult()
 	if err != nil {
-		return err
+		return fmt.Errorf("end of the backup: %w", err)
 	}
 	if b.end, err = readPosition(result); err != nil {
 		return fmt.Errorf("end position: %w", err)
@@ -269,7 +281,10 @@ func (b *backup) receiveBase(ctx context.Context) error {
 	}
 	b.log.Debug("write-ahead log end point", "end", b.end.LSN.String(), "timeline", b.end.Timeline)
 	// The server reports pages with wrong checksums last of all.
-	return b.conn.Drain()
+	if err := b.conn.Drain(); err != nil {
+		return fmt.Errorf("end of the answer: %w", err)
+	}
+	return nil
 }
 
 // result sums the run up.

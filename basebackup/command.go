@@ -36,12 +36,12 @@ func parenthesesCommand(o *Options) string {
 	add(o.tablespaceMap(), "TABLESPACE_MAP")
 	add(o.NoVerifyChecksums, "VERIFY_CHECKSUMS 0")
 	add(true, "MANIFEST "+replconn.QuoteLiteral(string(o.Manifest)))
-	add(o.Manifest != WithoutManifest, "MANIFEST_CHECKSUMS "+replconn.QuoteLiteral(o.checksums.String()))
+	add(o.Manifest != WithoutManifest, "MANIFEST_CHECKSUMS "+replconn.QuoteLiteral(o.checksumsText()))
 	add(true, "TARGET "+replconn.QuoteLiteral(o.Target))
-	add(o.TargetDetail != "", "TARGET_DETAIL "+replconn.QuoteLiteral(o.TargetDetail))
-	if z := o.serverCompression; z.Method != compress.None {
-		add(true, "COMPRESSION "+replconn.QuoteLiteral(string(z.Method)))
-		add(z.Detail != "", "COMPRESSION_DETAIL "+replconn.QuoteLiteral(z.Detail))
+	add(o.TargetDetail != "" || o.HasTargetDetail, "TARGET_DETAIL "+replconn.QuoteLiteral(o.TargetDetail))
+	if z := o.serverCompression; o.asksCompression() {
+		add(true, "COMPRESSION "+replconn.QuoteLiteral(z.Name))
+		add(z.Detailed, "COMPRESSION_DETAIL "+replconn.QuoteLiteral(z.Detail))
 	}
 	return "BASE_BACKUP (" + strings.Join(options, ", ") + ")"
 }
@@ -62,7 +62,7 @@ func keywordCommand(version int, o *Options) string {
 	add(o.NoVerifyChecksums && version >= 110000, "NOVERIFY_CHECKSUMS")
 	if hasManifest(version) && o.Manifest != WithoutManifest {
 		add(true, "MANIFEST "+replconn.QuoteLiteral(string(o.Manifest)))
-		add(true, "MANIFEST_CHECKSUMS "+replconn.QuoteLiteral(o.checksums.String()))
+		add(true, "MANIFEST_CHECKSUMS "+replconn.QuoteLiteral(o.checksumsText()))
 	}
 	return strings.Join(options, " ")
 }
@@ -86,6 +86,21 @@ func (o *Options) checkpoint() string {
 		return "fast"
 	}
 	return "spread"
+}
+
+// asksCompression tells whether the server is told how to compress. To compress
+// nothing is what it does by default.
+func (o *Options) asksCompression() bool {
+	z := o.serverCompression
+	return z.Place == compress.Server && (z.Method != compress.None || o.ServerJudges)
+}
+
+// checksumsText is the algorithm as it was written, where the server judges it.
+func (o *Options) checksumsText() string {
+	if o.ServerJudges {
+		return o.ManifestChecksums
+	}
+	return o.checksums.String()
 }
 
 // defaultChecksums is what servers use when they are not told.

@@ -135,6 +135,15 @@ func TestCommandOfNewerServers(t *testing.T) {
 		{Options{Directory: "d", Format: Tar, Compress: "server-lz4"}, `TARGET 'client', COMPRESSION 'lz4')`},
 		{Options{Directory: "d", Format: Tar, Compress: "zstd"}, `TARGET 'client')`},
 		{Options{Directory: "d", Compress: "server-none"}, `TARGET 'client')`},
+		{Options{Directory: "d", Compress: "server-gzip:"}, `COMPRESSION 'gzip', COMPRESSION_DETAIL '')`},
+		// As it was written, where the server judges it.
+		{Options{Directory: "d", Compress: "server-it's:,", ServerJudges: true, Target: "client"}, `TARGET 'client', COMPRESSION 'it''s', COMPRESSION_DETAIL ',')`},
+		{Options{Directory: "d", Compress: "server-none", ServerJudges: true, Target: "client"}, `TARGET 'client', COMPRESSION 'none')`},
+		{Options{Directory: "d", Compress: "server-:", ServerJudges: true, Target: "client"}, `COMPRESSION '', COMPRESSION_DETAIL '')`},
+		{Options{Directory: "d", ManifestChecksums: "sha-3", ServerJudges: true, Target: "client"}, `MANIFEST_CHECKSUMS 'sha-3', TARGET`},
+		{Options{Directory: "d", ServerJudges: true, Target: "client"}, `MANIFEST_CHECKSUMS '', TARGET`},
+		{Options{Target: "blackhole", HasTargetDetail: true, WAL: NoWAL, ServerJudges: true}, `TARGET 'blackhole', TARGET_DETAIL '')`},
+		{Options{WAL: NoWAL, ServerJudges: true, Standby: true}, `TARGET '')`},
 	} {
 		if err := test.options.complete(); err != nil {
 			t.Errorf("%+v: %v", test.options, err)

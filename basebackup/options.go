@@ -82,6 +82,8 @@ type Options struct {
 	Target string
 	// TargetDetail is the directory on the server for ServerTarget.
 	TargetDetail string
+	// HasTargetDetail tells that there is a TargetDetail, be it empty.
+	HasTargetDetail bool
 
 	// Format of what goes to Directory. Output takes Tar only.
 	Format Format
@@ -165,6 +167,15 @@ type Options struct {
 	// NoClean leaves what was made where it is after a failure.
 	NoClean bool
 
+	// ServerJudges leaves to the server what it can find wrong by itself: a
+	// method of compression, an algorithm for the manifest, a label and a
+	// target are sent as they are written, so that Target and ManifestChecksums
+	// must be given. What can be found wrong here is looked at in the order of
+	// pg_basebackup: the directories once the server answers, and what its
+	// release cannot do after they were made. Otherwise mistakes are found
+	// before anything is connected to or made.
+	ServerJudges bool
+
 	// Logger gets what happens; nil discards it.
 	Logger *slog.Logger
 	// OnProgress, if set, is called about five times a second and whenever
@@ -175,6 +186,9 @@ type Options struct {
 	checksums         manifest.Algorithm
 	clientCompression compress.Spec
 	serverCompression compress.Request
+	// unknown is what the server has to refuse, since nothing here could read
+	// what comes: nil is nothing.
+	unknown error
 }
 
 // Progress is the state of a run at one moment.
@@ -224,17 +238,26 @@ func (o *Options) complete() error {
 			return errors.New("WAL directory is the data directory")
 		}
 	}
+	return o.parseChecksums()
+}
+
+// parseChecksums reads the algorithm for the manifest.
+func (o *Options) parseChecksums() (err error) {
 	o.checksums = defaultChecksums
-	if o.ManifestChecksums != "" {
-		if o.checksums, err = manifest.ParseAlgorithm(o.ManifestChecksums); err != nil {
-			return err
-		}
+	if o.Manifest == WithoutManifest || o.ManifestChecksums == "" && !o.ServerJudges {
+		return nil
 	}
-	return nil
+	if o.checksums, err = manifest.ParseAlgorithm(o.ManifestChecksums); err != nil && o.ServerJudges {
+		o.unknown = err
+		return nil
+	}
+	return err
 }
 
 func (o *Options) setDefaults() {
-	setDefault(&o.Target, ClientTarget)
+	if !o.ServerJudges {
+		setDefault(&o.Target, ClientTarget)
+	}
 	setDefault(&o.Format, Plain)
 	setDefault(&o.Manifest, WithManifest)
 	setDefault(&o.SyncMethod, Fsync)
@@ -274,7 +297,7 @@ func (o *Options) checkValues() error {
 		return errors.New("this system does not support sync method \"syncfs\"")
 	case o.MaxRate != 0 && (o.MaxRate < minRate || o.MaxRate > maxRate):
 		return fmt.Errorf("transfer rate of %d kB a second is out of range: %d to %d", o.MaxRate, minRate, maxRate)
-	case len(o.Label) > maxLabel:
+	case len(o.Label) > maxLabel && !o.ServerJudges:
 		return fmt.Errorf("backup label is too long: %d bytes of at most %d", len(o.Label), maxLabel)
 	case o.WALDirectory != "" && !filepath.IsAbs(o.WALDirectory):
 		return fmt.Errorf("WAL directory %q is not an absolute path", o.WALDirectory)
@@ -290,18 +313,27 @@ func (o *Options) parseCompress() error {
 		return nil
 	}
 	r, err := compress.ParseRequest(o.Compress)
-	if err != nil {
+	byServer := r.Place == compress.Server || r.Place == compress.Anywhere && o.toServer()
+	switch {
+	case err != nil && byServer && o.ServerJudges:
+		o.unknown = err
+	case err != nil:
 		return err
 	}
-	if r.Place == compress.Server || r.Place == compress.Anywhere && o.toServer() {
-		if r.Method != compress.None {
-			o.serverCompression = r
-		}
+	if byServer {
+		r.Place = compress.Server
+		o.serverCompression = r
 		return nil
 	}
 	o.clientCompression, err = r.Spec()
 	return err
 }
+
+var errStandbyElsewhere = errors.New("recovery configuration cannot be written when a backup target is used")
+
+// ErrCompressedOutput says that an archive for Output would come compressed from
+// the server, and the manifest could not be put into it.
+var ErrCompressedOutput = errors.New("the manifest cannot be put into an archive that the server compresses: leave it out, or have the client compress")
 
 // checkDestination holds what goes where against what can go there.
 func (o *Options) checkDestination() error {
@@ -318,12 +350,12 @@ func (o *Options) checkDestination() error {
 		return errors.New("a backup goes to one place: a directory, an output or a target")
 	case o.toServer() && o.clientCompression.Method != compress.None:
 		return errors.New("a backup target cannot be compressed by the client")
-	case o.toServer() && o.Standby:
-		return errors.New("recovery configuration cannot be written when a backup target is used")
+	case o.toServer() && o.Standby && !o.ServerJudges:
+		return errStandbyElsewhere
 	case o.Output != nil && o.Format != Tar:
 		return errors.New("only a tar backup can go to an output")
-	case o.Output != nil && o.serverCompression.Method != compress.None && o.Manifest != WithoutManifest:
-		return errors.New("the manifest cannot be put into an archive that the server compresses: leave it out, or have the client compress")
+	case o.Output != nil && o.serverCompression.Method != compress.None && o.Manifest != WithoutManifest && !o.ServerJudges:
+		return ErrCompressedOutput
 	case o.Format == Plain && o.clientCompression.Method != compress.None:
 		return errors.New("only tar backups can be compressed by the client")
 	case o.WALDirectory != "" && (o.Format != Plain || o.toServer()):

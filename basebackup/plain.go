@@ -45,19 +45,12 @@ func (d *plainDirectory) prepare() error {
 		}
 		d.walDir = wal.path
 	}
-	for _, name := range d.madeDirs() {
-		if d.options.WALDirectory != "" && name == "pg_wal" {
-			continue
-		}
-		if err := d.mkdir(filepath.Join(data.path, name)); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
 // madeDirs are the directories below the data directory that are made before
-// the server names them: the log goes there from the first moment.
+// the archives come, in which the server names them: the log goes there from the
+// first moment.
 func (d *plainDirectory) madeDirs() []string {
 	dirs := []string{"pg_wal", "pg_wal/archive_status"}
 	if d.server.Version >= 170000 {
@@ -104,7 +97,10 @@ func (d *plainDirectory) place() error {
 	if err := place(d.tablespaces, d.options.Directory, d.options.Tablespaces); err != nil {
 		return err
 	}
-	for _, name := range d.inPlaceDirs() {
+	for _, name := range d.madeDirs() {
+		if d.options.WALDirectory != "" && name == "pg_wal" {
+			continue
+		}
 		if err := d.mkdir(filepath.Join(d.options.Directory, name)); err != nil {
 			return err
 		}

@@ -7,7 +7,6 @@ import (
 	"os"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/pgbraid/pgbraid/internal/compress"
 	"github.com/pgbraid/pgbraid/internal/replconn"
 	"github.com/pgbraid/pgbraid/logstream"
 )
@@ -21,14 +20,24 @@ func (b *backup) connect(ctx context.Context) error {
 		return err
 	}
 	b.conn = c
-	c.OnNotice = func(n *pgconn.Notice) { b.log.Warn("server: "+n.Message, "severity", n.Severity) }
+	c.OnNotice = func(n *pgconn.Notice) { b.log.Warn("server: "+n.Message, noticeAttrs(n)...) }
 	// The log has to come from this very server.
 	b.config = c.Pin(b.config)
 
-	if b.server, err = logstream.Describe(ctx, c); err != nil {
-		return err
+	b.server, err = logstream.Describe(ctx, c)
+	return err
+}
+
+// noticeAttrs is what the server says beside a notice's message.
+func noticeAttrs(n *pgconn.Notice) []any {
+	attrs := []any{"severity", n.Severity}
+	if n.Detail != "" {
+		attrs = append(attrs, "detail", n.Detail)
 	}
-	return b.checkServer()
+	if n.Hint != "" {
+		attrs = append(attrs, "hint", n.Hint)
+	}
+	return attrs
 }
 
 // checkServer refuses what this server's release cannot do.
@@ -42,7 +51,9 @@ func (b *backup) checkServer() error {
 		return errors.New("server does not support incremental backup")
 	case o.toServer() && version < 150000:
 		return errors.New("backup targets are not supported by this server version")
-	case o.serverCompression.Method != compress.None && version < 150000:
+	case o.toServer() && o.Standby:
+		return errStandbyElsewhere
+	case o.asksCompression() && version < 150000:
 		return errors.New("server does not support server-side compression")
 	}
 	return nil

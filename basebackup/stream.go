@@ -1,6 +1,10 @@
 package basebackup
 
-import "github.com/pgbraid/pgbraid/internal/replconn"
+import (
+	"fmt"
+
+	"github.com/pgbraid/pgbraid/internal/replconn"
+)
 
 // archiveSink takes what BASE_BACKUP sends, whatever form it has on the wire.
 // Slices are valid only during the call.
@@ -36,7 +40,7 @@ func receiveArchives(c *replconn.Conn, a announced, sink archiveSink) error {
 func expectCopyOut(c *replconn.Conn) error {
 	kind, _, err := c.Receive()
 	if err != nil {
-		return err
+		return fmt.Errorf("start of the data: %w", err)
 	}
 	if kind != replconn.CopyOutResponse {
 		return replconn.Unexpected(kind, "waiting for an archive")

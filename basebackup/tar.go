@@ -179,6 +179,9 @@ func (o *output) place() error {
 
 // open implements destination.
 func (o *output) open() (_ sink, err error) {
+	if o.options.serverCompression.Method != compress.None && o.members != nil {
+		return nil, ErrCompressedOutput
+	}
 	if o.temporary, err = os.MkdirTemp("", "pgbraid-"); err != nil {
 		return nil, err
 	}

@@ -25,6 +25,9 @@ type ArchiveOptions struct {
 	Directory string
 	// Slot is a permanent physical slot to stream from, "" for none.
 	Slot string
+	// SlotAsItIs never makes Slot. Otherwise one that is missing where there
+	// is WAL already, as on a standby that was promoted, is made anew.
+	SlotAsItIs bool
 	// StatusInterval, Synchronous: see Options.
 	StatusInterval time.Duration
 	Synchronous    bool
@@ -95,7 +98,7 @@ func (a *Archiver) Run(ctx context.Context) (err error) {
 		}),
 		// A slot may be missing where there is WAL already: on a standby that
 		// was promoted. On an empty directory it is a mistake.
-		Slot:           Slot{Name: a.options.Slot, Recreate: a.options.Slot != "" && known},
+		Slot:           Slot{Name: a.options.Slot, Recreate: a.options.Slot != "" && known && !a.options.SlotAsItIs, Unasked: a.options.SlotAsItIs},
 		StatusInterval: a.options.StatusInterval,
 		Synchronous:    a.options.Synchronous,
 		SilenceLimit:   a.options.SilenceLimit,
@@ -195,7 +198,7 @@ func (a *Archiver) readSlot(ctx context.Context, c *replconn.Conn, s Server) (Sl
 			return SlotPosition{Exists: true}, nil
 		}
 	}
-	if err == nil && !slot.Exists {
+	if err == nil && !slot.Exists && (s.Version >= 150000 || !a.options.SlotAsItIs) {
 		err = &MissingSlotError{a.options.Slot}
 	}
 	return slot, err

@@ -124,7 +124,7 @@ func (r *Receiver) identify(ctx context.Context) error {
 	if want := r.options.SystemIdentifier; system != want {
 		return &SystemMismatchError{Want: want, Got: system}
 	}
-	text, err := r.conn.Show(ctx, "wal_sender_timeout")
+	text, err := show(ctx, r.conn, "wal_sender_timeout")
 	if err != nil {
 		return err
 	}
@@ -142,10 +142,11 @@ func (r *Receiver) identify(ctx context.Context) error {
 // IdentifySystem asks the server for the system identifier of its cluster, and
 // for its present timeline and the end of its WAL.
 func IdentifySystem(ctx context.Context, c *replconn.Conn) (system uint64, at Position, err error) {
+	const command = "IDENTIFY_SYSTEM"
 	fail := func(err error) (uint64, Position, error) {
-		return 0, Position{}, fmt.Errorf("identifying the system: %w", err)
+		return 0, Position{}, &CommandError{command, "identifying the system", err}
 	}
-	result, err := c.Query(ctx, "IDENTIFY_SYSTEM")
+	result, err := c.Query(ctx, command)
 	if err != nil {
 		return fail(err)
 	}
@@ -175,7 +176,7 @@ func (r *Receiver) makeSlot(ctx context.Context) error {
 		}
 		command := createSlotCommand(r.conn.ServerVersion(), r.slot, true, true)
 		if _, err := r.conn.Query(ctx, command); err != nil {
-			return fmt.Errorf("creating temporary replication slot: %w", err)
+			return &CommandError{command, "creating temporary replication slot", err}
 		}
 		r.log.Debug("created temporary replication slot", "slot", r.slot)
 	case s.Create && !r.created:
@@ -184,7 +185,7 @@ func (r *Receiver) makeSlot(ctx context.Context) error {
 		}
 		r.created = true
 		r.log.Debug("created replication slot", "slot", s.Name)
-	case s.Name != "" && !s.Recreate && r.conn.ServerVersion() >= 150000:
+	case s.Name != "" && !s.Recreate && !s.Unasked && r.conn.ServerVersion() >= 150000:
 		// Without this question a wrong name would show only when the stream
 		// begins: for a clone, after the server's checkpoint.
 		slot, err := ReadSlot(ctx, r.conn, s.Name)
@@ -292,10 +293,11 @@ func (r *Receiver) ensureHistory(ctx context.Context, t TimelineID) error {
 // stream runs one session.
 func (r *Receiver) stream(ctx context.Context) State {
 	pos := r.cursor.pos
+	r.log.Debug("starting log streaming", "position", pos.String())
 	if r.atStop(pos) {
+		r.log.Debug("stopped log streaming", "position", pos.String())
 		return r.stopHere()
 	}
-	r.log.Debug("starting log streaming", "position", pos.String())
 	f := &feedback{
 		conn:        r.conn,
 		position:    r.positions,

@@ -32,7 +32,7 @@ func Describe(ctx context.Context, c *replconn.Conn) (Server, error) {
 		return s, fmt.Errorf("server release %q is too old, want 10 or later", c.Parameter("server_version"))
 	}
 	if s.Version >= 110000 {
-		text, err := c.Show(ctx, "data_directory_mode")
+		text, err := show(ctx, c, "data_directory_mode")
 		if err != nil {
 			return s, err
 		}
@@ -44,7 +44,7 @@ func Describe(ctx context.Context, c *replconn.Conn) (Server, error) {
 			s.DirMode, s.FileMode = 0o750, 0o640
 		}
 	}
-	text, err := c.Show(ctx, "wal_segment_size")
+	text, err := show(ctx, c, "wal_segment_size")
 	if err != nil {
 		return s, err
 	}
@@ -53,6 +53,15 @@ func Describe(ctx context.Context, c *replconn.Conn) (Server, error) {
 	}
 	s.SystemIdentifier, s.Position, err = IdentifySystem(ctx, c)
 	return s, err
+}
+
+// show asks for a setting.
+func show(ctx context.Context, c *replconn.Conn, name string) (string, error) {
+	text, err := c.Show(ctx, name)
+	if err != nil {
+		return "", &CommandError{"SHOW " + name, "asking for " + name, err}
+	}
+	return text, nil
 }
 
 // DescribeServer connects and asks. config must be one of a physical

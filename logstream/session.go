@@ -69,7 +69,7 @@ func (s *session) run(ctx context.Context) (end ending, next Position, err error
 	}
 	kind, body, err := s.conn.Receive()
 	if err != nil {
-		return 0, Position{}, err
+		return 0, Position{}, &CommandError{command, "starting to stream", err}
 	}
 	switch kind {
 	case replconn.CopyBothResponse:

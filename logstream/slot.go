@@ -24,6 +24,10 @@ type Slot struct {
 	// Recreate makes a permanent slot anew where the server has none of this
 	// name, as a standby that was promoted has not, and warns.
 	Recreate bool
+	// Unasked leaves it to the start of the stream to find that a permanent
+	// slot is not there. Otherwise a server of release 15 or later is asked
+	// before.
+	Unasked bool
 }
 
 // SQLSTATE codes that a walsender gives a meaning of its own.
@@ -66,9 +70,9 @@ func createSlotCommand(version int, name string, temporary, reserve bool) string
 // now on, else from the first time it is streamed from. exists reports that
 // there was one of that name already, which is an error as well.
 func CreateSlot(ctx context.Context, c *replconn.Conn, name string, reserve bool) (exists bool, err error) {
-	_, err = c.Query(ctx, createSlotCommand(c.ServerVersion(), name, false, reserve))
-	if err != nil {
-		return sqlstate(err) == sqlstateDuplicateObject, fmt.Errorf("creating replication slot %q: %w", name, err)
+	command := createSlotCommand(c.ServerVersion(), name, false, reserve)
+	if _, err = c.Query(ctx, command); err != nil {
+		return sqlstate(err) == sqlstateDuplicateObject, &CommandError{command, fmt.Sprintf("creating replication slot %q", name), err}
 	}
 	return false, nil
 }
@@ -82,10 +86,11 @@ type SlotPosition struct {
 // ReadSlot asks a server of release 15 or later about a slot
 // (READ_REPLICATION_SLOT: PostgreSQL manual, "Streaming Replication Protocol").
 func ReadSlot(ctx context.Context, c *replconn.Conn, name string) (SlotPosition, error) {
+	command := "READ_REPLICATION_SLOT " + replconn.QuoteIdentifier(name)
 	fail := func(err error) (SlotPosition, error) {
-		return SlotPosition{}, fmt.Errorf("reading replication slot %q: %w", name, err)
+		return SlotPosition{}, &CommandError{command, fmt.Sprintf("reading replication slot %q", name), err}
 	}
-	result, err := c.Query(ctx, "READ_REPLICATION_SLOT "+replconn.QuoteIdentifier(name))
+	result, err := c.Query(ctx, command)
 	if err != nil {
 		return fail(err)
 	}
@@ -112,8 +117,9 @@ func ReadSlot(ctx context.Context, c *replconn.Conn, name string) (SlotPosition,
 
 // DropSlot drops a slot.
 func DropSlot(ctx context.Context, c *replconn.Conn, name string) error {
-	if _, err := c.Query(ctx, "DROP_REPLICATION_SLOT "+replconn.QuoteIdentifier(name)); err != nil {
-		return fmt.Errorf("dropping replication slot %q: %w", name, err)
+	command := "DROP_REPLICATION_SLOT " + replconn.QuoteIdentifier(name)
+	if _, err := c.Query(ctx, command); err != nil {
+		return &CommandError{command, fmt.Sprintf("dropping replication slot %q", name), err}
 	}
 	return nil
 }

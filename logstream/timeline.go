@@ -82,9 +82,10 @@ func (h History) After(t, last TimelineID) TimelineID {
 // fetchHistory asks the server for the history file of a timeline over 1 and
 // checks that it is that file and can be read.
 func fetchHistory(ctx context.Context, c *replconn.Conn, t TimelineID) ([]byte, History, error) {
-	result, err := c.Query(ctx, "TIMELINE_HISTORY "+strconv.FormatUint(uint64(t), 10))
+	command := "TIMELINE_HISTORY " + strconv.FormatUint(uint64(t), 10)
+	result, err := c.Query(ctx, command)
 	if err != nil {
-		return nil, nil, fmt.Errorf("fetching the history of timeline %d: %w", t, err)
+		return nil, nil, &CommandError{command, fmt.Sprintf("fetching the history of timeline %d", t), err}
 	}
 	row, err := result.Row(2)
 	if err != nil {

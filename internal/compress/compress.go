@@ -115,7 +115,7 @@ func parseMethod(name string) (Method, error) {
 			return e.method, nil
 		}
 	}
-	return None, fmt.Errorf("unrecognized compression algorithm: %q", name)
+	return None, &UnknownMethodError{name}
 }
 
 // maxWorkers caps the goroutines of one stream.

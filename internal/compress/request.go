@@ -1,6 +1,9 @@
 package compress
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Place says who compresses.
 type Place string
@@ -16,12 +19,24 @@ const (
 type Request struct {
 	Place  Place
 	Method Method
-	// Detail as it was given, which a server reads for itself.
+	// Name and Detail as they were given, which a server reads for itself.
+	Name   string
 	Detail string
+	// Detailed tells that there is a detail, be it empty.
+	Detailed bool
+}
+
+// UnknownMethodError says that a method is none of those here.
+type UnknownMethodError struct{ Name string }
+
+func (e *UnknownMethodError) Error() string {
+	return fmt.Sprintf("unrecognized compression algorithm: %q", e.Name)
 }
 
 // ParseRequest reads the text that -Z takes. An integer is a level of gzip,
 // and 0 is none. The detail is not looked at: Spec does that, or the server.
+// With an *UnknownMethodError it returns the request all the same: a server
+// may know the method.
 func ParseRequest(text string) (Request, error) {
 	var r Request
 	for _, p := range []Place{Client, Server} {
@@ -30,16 +45,17 @@ func ParseRequest(text string) (Request, error) {
 			break
 		}
 	}
-	method, detail, _ := strings.Cut(text, ":")
+	r.Name, r.Detail, r.Detailed = strings.Cut(text, ":")
 	if isLevel(text) {
-		method, detail = string(Gzip), text
+		r.Name, r.Detail, r.Detailed = string(Gzip), text, true
 		if strings.Trim(text, "0") == "" {
-			method, detail = "none", ""
+			r.Name, r.Detail, r.Detailed = "none", "", false
 		}
 	}
 	var err error
-	r.Method, err = parseMethod(method)
-	r.Detail = detail
+	if r.Method, err = parseMethod(r.Name); err != nil {
+		r.Method = Method(r.Name)
+	}
 	return r, err
 }
 
@@ -54,7 +70,7 @@ func (r Request) Spec() (Spec, error) {
 	if r.Method == None {
 		name = "none"
 	}
-	if r.Detail != "" {
+	if r.Detailed {
 		name += ":" + r.Detail
 	}
 	return Parse(name)

@@ -54,11 +54,11 @@ func (i *Info) check() error {
 			continue
 		}
 		if list, ok := allowed[k.name]; ok && !slices.Contains(list, value) {
-			return fmt.Errorf("%s: want one of %s", k.name, strings.Join(list, ", "))
+			return inLibPQ(fmt.Errorf("%s: want one of %s", k.name, strings.Join(list, ", ")), "invalid %s value: \"%s\"", k.name, value)
 		}
 		if slices.Contains(integers, k.name) {
 			if _, err := strconv.ParseInt(strings.TrimSpace(value), 10, 32); err != nil {
-				return fmt.Errorf("%s: want an integer", k.name)
+				return inLibPQ(fmt.Errorf("%s: want an integer", k.name), "invalid integer value \"%s\" for connection option \"%s\"", value, k.name)
 			}
 		}
 		if slices.Contains(refused, k.name) {
@@ -69,14 +69,19 @@ func (i *Info) check() error {
 		return fmt.Errorf("gssencmode=require: %w", ErrUnsupported)
 	}
 	if p["sslmode"] != "verify-full" && p["sslrootcert"] == "system" {
-		return errors.New("sslmode: sslrootcert=system goes with verify-full only")
+		return inLibPQ(errors.New("sslmode: sslrootcert=system goes with verify-full only"),
+			"weak sslmode \"%s\" may not be used with sslrootcert=system (use \"verify-full\")", p["sslmode"])
 	}
 	if m := p["sslmode"]; p["sslnegotiation"] == "direct" && (m == "" || slices.Index(allowed["sslmode"], m) < 3) {
-		return errors.New("sslmode: sslnegotiation=direct wants require, verify-ca or verify-full")
+		if m == "" {
+			m = "prefer" // its default
+		}
+		return inLibPQ(errors.New("sslmode: sslnegotiation=direct wants require, verify-ca or verify-full"),
+			"weak sslmode \"%s\" may not be used with sslnegotiation=direct (use \"require\", \"verify-ca\", or \"verify-full\")", m)
 	}
 	for _, key := range []string{"ssl_min_protocol_version", "ssl_max_protocol_version"} {
 		if p[key] != "" && tlsVersion(p[key]) == 0 {
-			return fmt.Errorf("%s: want TLSv1, TLSv1.1, TLSv1.2 or TLSv1.3", key)
+			return inLibPQ(fmt.Errorf("%s: want TLSv1, TLSv1.1, TLSv1.2 or TLSv1.3", key), "invalid \"%s\" value: \"%s\"", key, p[key])
 		}
 	}
 	low, high := tlsVersion(p["ssl_min_protocol_version"]), tlsVersion(p["ssl_max_protocol_version"])
@@ -84,7 +89,7 @@ func (i *Info) check() error {
 		low = tls.VersionTLS12
 	}
 	if high != 0 && high < low {
-		return errors.New("ssl_max_protocol_version: below ssl_min_protocol_version")
+		return inLibPQ(errors.New("ssl_max_protocol_version: below ssl_min_protocol_version"), "invalid SSL protocol version range")
 	}
 	_, err := i.endpoints()
 	return err
@@ -92,7 +97,11 @@ func (i *Info) check() error {
 
 func (e endpoint) check() error {
 	if n, err := strconv.ParseUint(e.port, 10, 16); err != nil || n == 0 {
-		return errors.New("port: want a number from 1 to 65535")
+		words := "invalid port number: \"%s\""
+		if _, err := strconv.ParseInt(e.port, 10, 32); err != nil {
+			words = "invalid integer value \"%s\" for connection option \"port\""
+		}
+		return inLibPQ(errors.New("port: want a number from 1 to 65535"), words, e.port)
 	}
 	if strings.HasPrefix(e.host, "@") {
 		return fmt.Errorf("host: abstract Unix sockets are %w", ErrUnsupported)

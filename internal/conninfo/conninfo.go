@@ -53,7 +53,8 @@ type Info struct {
 // Parse merges the flags over the connection string, that over the service
 // file and that over the environment (src/bin/pg_basebackup/streamutil.c). progname is the
 // application_name where nothing else gives one. Errors name the keyword and
-// never quote a value, since in malformed text any value may be a password.
+// never quote a value, since in malformed text any value may be a password;
+// LibPQWords does.
 func Parse(f Flags, progname string) (*Info, error) {
 	params, err := parseConnString(f.ConnString)
 	if err != nil {
@@ -156,12 +157,14 @@ func (i *Info) endpoints() ([]endpoint, error) {
 			hosts = make([]string, len(addrs))
 		}
 		if len(addrs) != len(hosts) {
-			return nil, fmt.Errorf("hostaddr: %d addresses for %d hosts", len(addrs), len(hosts))
+			return nil, inLibPQ(fmt.Errorf("hostaddr: %d addresses for %d hosts", len(addrs), len(hosts)),
+				"could not match %d host names to %d hostaddr values", len(hosts), len(addrs))
 		}
 	}
 	ports := strings.Split(i.params["port"], ",")
 	if len(ports) != 1 && len(ports) != len(hosts) {
-		return nil, fmt.Errorf("port: %d ports for %d hosts", len(ports), len(hosts))
+		return nil, inLibPQ(fmt.Errorf("port: %d ports for %d hosts", len(ports), len(hosts)),
+			"could not match %d port numbers to %d hosts", len(ports), len(hosts))
 	}
 	list := make([]endpoint, len(hosts))
 	for n := range hosts {

@@ -38,7 +38,11 @@ func store(params map[string]string, key, value, source string) error {
 		}
 	}
 	if !known[key] {
-		return fmt.Errorf("unknown keyword%s", quotable(key, source))
+		err := fmt.Errorf("unknown keyword%s", quotable(key, source))
+		if quotable(key, source) == "" {
+			return err
+		}
+		return inLibPQ(err, "invalid connection option \"%s\"", key)
 	}
 	params[key] = value
 	return nil
@@ -75,13 +79,17 @@ func parseKeywordValue(source string) (map[string]string, error) {
 		s = s[n:]
 		skipSpace()
 		if s == "" || s[0] != '=' {
-			return nil, fmt.Errorf("no \"=\" after keyword%s", quotable(key, source))
+			err := fmt.Errorf("no \"=\" after keyword%s", quotable(key, source))
+			if quotable(key, source) == "" {
+				return nil, err
+			}
+			return nil, inLibPQ(err, "missing \"=\" after \"%s\" in connection info string", key)
 		}
 		s = s[1:]
 		skipSpace()
 		value, rest, ok := takeValue(s)
 		if !ok {
-			return nil, errors.New("quoted value without its closing quote")
+			return nil, inLibPQ(errors.New("quoted value without its closing quote"), "unterminated quoted string in connection info string")
 		}
 		s = rest
 		if err := store(params, key, value, source); err != nil {
@@ -221,6 +229,9 @@ func parseQuery(params map[string]string, query, source string) error {
 			key, value = "sslmode", "require"
 		}
 		if err := store(params, key, value, source); err != nil {
+			if LibPQWords(err) != "" {
+				err = inLibPQ(err, "invalid URI query parameter: \"%s\"", key)
+			}
 			return err
 		}
 	}

@@ -44,7 +44,7 @@ func findService(name, named string) (map[string]string, string, error) {
 			return values, path, nil
 		}
 	}
-	return nil, "", fmt.Errorf("service %q: %w", name, ErrNoService)
+	return nil, "", inLibPQ(fmt.Errorf("service %q: %w", name, ErrNoService), "definition of service \"%s\" not found", name)
 }
 
 // readService reads one service of a file: [name], then keyword=value lines.

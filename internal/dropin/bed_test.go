@@ -33,6 +33,7 @@ type bed struct {
 	name        string
 	ours, stock string
 	env         []string
+	reset       func() // makes the server the same for both, if set
 }
 
 // newBed finds both. They connect to nothing unless told to.

@@ -1,19 +1,23 @@
 package dropin
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 
 	"github.com/pgbraid/pgbraid/internal/compress"
 )
 
-// compression is what -Z asks for. The zero value is none.
+// compression is what -Z asks for.
 type compression struct {
 	place     compress.Place
 	algorithm string
 	detail    string
 	detailed  bool // there is a detail, be it empty
 }
+
+// uncompressed is what is asked for without -Z.
+var uncompressed = compression{algorithm: "none"}
 
 // parsePlacedCompression reads [{client|server}-]METHOD[:DETAIL].
 func parsePlacedCompression(text string) compression {
@@ -34,7 +38,7 @@ func parsePlacedCompression(text string) compression {
 func parseCompression(text string) compression {
 	if level, ok := integer(text); ok || text == "" {
 		if level == 0 {
-			return compression{}
+			return uncompressed
 		}
 		return compression{algorithm: "gzip", detail: text, detailed: true}
 	}
@@ -42,36 +46,30 @@ func parseCompression(text string) compression {
 	return compression{algorithm: algorithm, detail: detail, detailed: detailed}
 }
 
-// integer reads what strtol takes as a whole.
-func integer(text string) (int, bool) {
+// integer reads what strtol takes as a whole. What is too long for it becomes
+// the greatest or the least number, as there.
+func integer(text string) (int64, bool) {
 	digits := strings.TrimLeft(text, blanks)
 	if strings.Contains(digits, "_") {
 		return 0, false
 	}
-	n, err := strconv.Atoi(digits)
-	return n, err == nil
+	n, err := strconv.ParseInt(digits, 10, 64)
+	return n, err == nil || errors.Is(err, strconv.ErrRange)
 }
 
 // ranges are the levels that each algorithm has. byDefault is the number that
 // says nothing of the level.
 var ranges = map[string]struct{ least, most, byDefault int }{
+	"none": {1, 1, 0},
 	"gzip": {1, 9, -1},
 	"lz4":  {1, 12, 0},
 	"zstd": {-131072, 22, 3},
 }
 
 // check reads the detail for a client that compresses, with the errors of the
-// tools, and returns the text that the libraries take; "" is none.
+// tools (src/common/compression.c), and returns the text that the libraries
+// take; "" is none.
 func (c compression) check() (string, error) {
-	if c.algorithm == "" || c.algorithm == "none" {
-		if _, _, err := c.settings(); err != nil {
-			return "", err
-		}
-		if level, given := integer(c.detail); given && level != 0 {
-			return "", invalid("compression algorithm %q does not accept a compression level", quoted("none"))
-		}
-		return "", nil
-	}
 	limits, ok := ranges[c.algorithm]
 	if !ok {
 		return "", fail("unrecognized compression algorithm: %q", quoted(c.algorithm))
@@ -84,6 +82,9 @@ func (c compression) check() (string, error) {
 	if !given {
 		level = limits.byDefault
 	}
+	if c.algorithm == "none" && level != 0 {
+		return "", invalid("compression algorithm %q does not accept a compression level", quoted(c.algorithm))
+	}
 	if (level < limits.least || level > limits.most) && level != limits.byDefault {
 		return "", invalid("compression algorithm %q expects a compression level between %d and %d (default at %d)",
 			quoted(c.algorithm), limits.least, limits.most, limits.byDefault)
@@ -94,6 +95,9 @@ func (c compression) check() (string, error) {
 		return "", invalid("compression algorithm %q does not accept a worker count", quoted(c.algorithm))
 	case long != nil && c.algorithm != "zstd":
 		return "", invalid("compression algorithm %q does not support long-distance mode", quoted(c.algorithm))
+	}
+	if c.algorithm == "none" {
+		return "", nil
 	}
 	var details []string
 	if given && level != limits.byDefault && level != 0 {
@@ -120,7 +124,7 @@ func (c compression) settings() (numbers map[string]int, long *bool, err error) 
 		return numbers, nil, nil
 	}
 	if level, ok := integer(c.detail); ok {
-		numbers["level"] = level
+		numbers["level"] = int(int32(level)) //#nosec G115 -- the tool's own conversion
 		return numbers, nil, nil
 	}
 	for _, part := range strings.Split(c.detail, ",") {
@@ -136,7 +140,7 @@ func (c compression) settings() (numbers map[string]int, long *bool, err error) 
 			case !ok:
 				return nil, nil, invalid("value for compression option %q must be an integer", quoted(key))
 			}
-			numbers[key] = n
+			numbers[key] = int(int32(n)) //#nosec G115 -- the tool's own conversion
 		case "long":
 			on, ok := boolean(value, hasValue)
 			if !ok {

@@ -33,6 +33,9 @@ func (c *connection) options() []getopt.Option {
 func (c *connection) parse(p *program) (*conninfo.Info, error) {
 	info, err := conninfo.Parse(c.flags, p.name)
 	if err != nil {
+		if words := conninfo.LibPQWords(err); words != "" {
+			return nil, fail("%s", words)
+		}
 		return nil, fail("%s", err)
 	}
 	for _, w := range info.Warnings() {

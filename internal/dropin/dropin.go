@@ -16,7 +16,7 @@ import (
 )
 
 // release is the one of PostgreSQL whose tools these are.
-const release = "18.4"
+const release = "18.6"
 
 // Exit codes: the tools have no more.
 const (
@@ -133,6 +133,9 @@ func (p *program) report(err error) {
 			p.Hint("%s", p.tryHelp())
 		} else if failed.hint != "" {
 			p.Hint("%s", failed.hint)
+		}
+		if failed.also != "" {
+			p.Error("%s", failed.also)
 		}
 	default:
 		p.Error("%s", cli.Describe(err))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pgbraid/pgbraid/internal/conninfo"
+	"github.com/pgbraid/pgbraid/internal/replconn"
 )
 
 // The tools show errors of the server, of connecting and of the operating
@@ -42,7 +43,26 @@ func serverError(e *pgconn.PgError) string {
 	if e.Hint != "" {
 		text += "\nHINT:  " + e.Hint
 	}
+	if e.Where != "" {
+		text += "\nCONTEXT:  " + e.Where
+	}
 	return text
+}
+
+// connectionLost is what libpq says of a connection that broke, or "" where err is
+// of something else (src/interfaces/libpq/fe-secure.c).
+func connectionLost(err error) string {
+	var (
+		number syscall.Errno
+		call   *net.OpError
+	)
+	switch {
+	case errors.Is(err, replconn.ErrClosedByServer), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "server closed the connection unexpectedly\n\tThis probably means the server terminated abnormally\n\tbefore or while processing the request."
+	case errors.As(err, &call) && errors.As(err, &number):
+		return "could not receive data from server: " + systemError(number)
+	}
+	return ""
 }
 
 // connectError tells of each server that was tried, and of each way of using

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pgbraid/pgbraid/internal/progress"
 )
 
@@ -58,7 +59,8 @@ func (q quoted) Format(s fmt.State, _ rune) { _, _ = fmt.Fprintf(s, "\"%s\"", st
 // failure is an error in a tool's own words.
 type failure struct {
 	text, detail, hint string
-	usage              bool // of the command line: the hint is where to find help
+	also               string // a second error, which follows from the first
+	usage              bool   // of the command line: the hint is where to find help
 }
 
 func (f *failure) Error() string { return f.text }
@@ -116,7 +118,8 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 	r.Attrs(add)
 	if text, ok := strings.CutPrefix(r.Message, fromServer); ok && attrs["severity"] != "" {
 		// libpq shows these, and does not know the tool's name.
-		fmt.Fprintf(h.program.err, "%s:  %s\n", attrs["severity"], clean(text))
+		notice := pgconn.PgError{Severity: attrs["severity"], Message: text, Detail: attrs["detail"], Hint: attrs["hint"]}
+		fmt.Fprintf(h.program.err, "%s\n", clean(serverError(&notice)))
 		return nil
 	}
 	if show, ok := h.table[r.Message]; ok {

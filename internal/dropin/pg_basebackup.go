@@ -2,9 +2,10 @@ package dropin
 
 import (
 	"context"
-	"os"
+	"fmt"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pgbraid/pgbraid/basebackup"
@@ -27,6 +28,7 @@ type baseBackup struct {
 	maxRate        int
 	standby        bool
 	target         string
+	hasTarget      bool // that of the client is none
 	tablespaces    []basebackup.TablespaceMapping
 	walDirectory   string
 	hasWALDir      bool
@@ -70,7 +72,7 @@ func (b *baseBackup) options() []getopt.Option {
 		}},
 		{Short: 'R', Long: "write-recovery-conf", Set: on(&b.standby)},
 		{Short: 'S', Long: "slot", Argument: true, Set: given(&b.slot, &b.hasSlot)},
-		{Short: 't', Long: "target", Argument: true, Set: text(&b.target)},
+		{Short: 't', Long: "target", Argument: true, Set: given(&b.target, &b.hasTarget)},
 		{Short: 'T', Long: "tablespace-mapping", Argument: true, Set: b.addTablespace},
 		{Short: 'X', Long: "wal-method", Argument: true, Set: b.setWALMethod},
 		{Short: 'z', Long: "gzip", Set: func(string) error {
@@ -196,7 +198,7 @@ func (b *baseBackup) addTablespace(v string) error {
 
 // runBasebackup is pg_basebackup.
 func runBasebackup(p *program, args []string) error {
-	b := &baseBackup{label: "pg_basebackup base backup", wal: basebackup.StreamWAL}
+	b := &baseBackup{label: "pg_basebackup base backup", wal: basebackup.StreamWAL, compression: uncompressed}
 	if err := p.parse(args, b.options()); err != nil {
 		return err
 	}
@@ -250,10 +252,15 @@ func (b *baseBackup) library(p *program) basebackup.Options {
 		NoSync:            b.noSync,
 		SyncMethod:        b.syncMethod,
 		NoClean:           b.noClean,
+		Target:            basebackup.ClientTarget,
+		ServerJudges:      true,
+	}
+	if !b.hasManifestChecksums {
+		o.ManifestChecksums = defaultChecksums
 	}
 	switch {
 	case b.noManifest:
-		o.Manifest = basebackup.WithoutManifest
+		o.Manifest, o.ManifestChecksums = basebackup.WithoutManifest, ""
 	case b.manifestForceEncode:
 		o.Manifest = basebackup.ForceEncodeManifest
 	}
@@ -266,11 +273,14 @@ func (b *baseBackup) library(p *program) basebackup.Options {
 	if b.toOutput() {
 		o.Directory, o.Output = "", p.out
 	}
-	if b.target != "" {
-		o.Target, o.TargetDetail, _ = strings.Cut(b.target, ":")
+	if b.hasTarget {
+		o.Target, o.TargetDetail, o.HasTargetDetail = strings.Cut(b.target, ":")
 	}
 	return o
 }
+
+// defaultChecksums is what a server uses for the manifest when it is not told.
+const defaultChecksums = "CRC32C"
 
 // toOutput tells whether the backup goes to standard output.
 func (b *baseBackup) toOutput() bool { return b.format == basebackup.Tar && b.directory == "-" }
@@ -278,9 +288,9 @@ func (b *baseBackup) toOutput() bool { return b.format == basebackup.Tar && b.di
 // check holds the options against one another, in the order of the tool.
 func (b *baseBackup) check() error {
 	if b.target == basebackup.ClientTarget {
-		b.target = ""
+		b.hasTarget = false
 	}
-	toServer := b.target != ""
+	toServer := b.hasTarget
 	if toServer && b.format != "" {
 		return usage("cannot specify both format and backup target")
 	}
@@ -321,7 +331,7 @@ func (b *baseBackup) check() error {
 	case b.noManifest && b.manifestForceEncode:
 		return incompatible("--no-manifest", "--manifest-force-encode")
 	}
-	return b.checkLate()
+	return b.checkNames()
 }
 
 func incompatible(one, other string) *failure {
@@ -339,9 +349,6 @@ func (b *baseBackup) checkCompression(toServer bool) error {
 		}
 	}
 	if c.place == compress.Server {
-		if c.algorithm == "" {
-			return nil
-		}
 		b.compress = "server-" + c.algorithm
 		if c.detailed {
 			b.compress += ":" + c.detail
@@ -362,23 +369,22 @@ func (b *baseBackup) checkCompression(toServer bool) error {
 	return nil
 }
 
-// checkLate holds what the tool finds out only when it is connected.
-func (b *baseBackup) checkLate() error {
+// checkNames refuses empty names, which the library takes for none, in the words
+// that the tool has for them when it comes to use them.
+func (b *baseBackup) checkNames() error {
 	switch {
+	case b.hasDirectory && b.directory == "":
+		return fail("could not create directory %q: %s", quoted(""), systemError(syscall.ENOENT))
+	case b.hasSlot && b.slot == "" && b.createSlot:
+		return fail("could not send replication command %q: ERROR:  replication slot name %q is too short", quoted(createEmptySlot), quoted(""))
 	case b.hasSlot && b.slot == "":
-		return fail("replication slot name %q is too short", quoted(b.slot))
-	case b.target != "" && b.standby:
-		return fail("recovery configuration cannot be written when a backup target is used")
-	case b.toOutput() && strings.HasPrefix(b.compress, "server-") && b.compress != "server-none" && !b.noManifest:
-		f := fail("cannot inject manifest into a compressed tar file")
-		f.hint = "Use client-side compression, send the output to a directory rather than standard output, or use --no-manifest."
-		return f
-	case b.incremental != "":
-		f, err := os.Open(b.incremental)
-		if err != nil {
-			return fail("could not open file %q: %s", quoted(b.incremental), systemError(err))
+		return &failure{
+			text: fmt.Sprintf("could not send replication command %q: ERROR:  replication slot %q does not exist", quoted(startReplication), quoted("")),
+			also: receiverEnded,
 		}
-		_ = f.Close() // only looked for
 	}
 	return nil
 }
+
+// createEmptySlot is the command for a slot without a name.
+const createEmptySlot = `CREATE_REPLICATION_SLOT "" PHYSICAL ( RESERVE_WAL)`

@@ -14,6 +14,7 @@ import (
 	"github.com/pgbraid/pgbraid/basebackup"
 	"github.com/pgbraid/pgbraid/internal/cli"
 	"github.com/pgbraid/pgbraid/internal/progress"
+	"github.com/pgbraid/pgbraid/logstream"
 	"golang.org/x/term"
 )
 
@@ -27,14 +28,16 @@ type narrator struct {
 	tty     bool
 	now     func() time.Time
 
-	mu     sync.Mutex
-	slot   string          // the line on the slot, until its time comes
-	shown  map[string]bool // the steps at the end that were told
-	last   int64           // second of the last line of progress
-	first  bool            // a line of progress was shown
-	ended  bool            // the last one was shown, or there is none
-	held   []string        // lines that wait for that
-	undone []string        // what is told behind an error
+	mu        sync.Mutex
+	slot      string          // the line on the slot, until its time comes
+	shown     map[string]bool // the steps at the end that were told
+	last      int64           // second of the last line of progress
+	first     bool            // a line of progress was shown
+	archive   int             // which the last one was of
+	shownDone int64           // how much the last one told
+	ended     bool            // the last one was shown, or there is none
+	held      []string        // lines that wait for that
+	undone    []string        // what is told behind an error
 }
 
 func newNarrator(p *program, b *baseBackup) *narrator {
@@ -77,17 +80,23 @@ func (n *narrator) translations() map[string]translation {
 	}
 }
 
-// say shows a line of -v, once the progress before it is complete.
+// say shows a line of -v.
 func (n *narrator) say(format string, args ...any) {
 	if !n.options.verbose {
 		return
 	}
-	line := fmt.Sprintf(format, args...)
-	if !n.ended && len(n.held) > 0 {
+	n.program.Info(format, args...)
+}
+
+// sayAfterProgress shows a line of -v behind the last one of the progress.
+func (n *narrator) sayAfterProgress(line string) {
+	switch {
+	case !n.options.verbose:
+	case n.ended:
+		n.say("%s", line)
+	default:
 		n.held = append(n.held, line)
-		return
 	}
-	n.program.Info("%s", line)
 }
 
 func (n *narrator) initiating(text string) {
@@ -134,12 +143,8 @@ func (n *narrator) received(end string) {
 	if n.options.wal == basebackup.StreamWAL {
 		lines = append(lines, "waiting for background process to finish streaming ...")
 	}
-	if !n.ended {
-		n.held = append(n.held, lines...)
-		return
-	}
 	for _, line := range lines {
-		n.say("%s", line)
+		n.sayAfterProgress(line)
 	}
 }
 
@@ -155,7 +160,7 @@ func (n *narrator) step(text string) {
 	for _, text := range steps {
 		if !n.shown[text] {
 			n.shown[text] = true
-			n.say("%s", text)
+			n.sayAfterProgress(text)
 		}
 	}
 }
@@ -163,7 +168,7 @@ func (n *narrator) step(text string) {
 // completed ends a run that succeeded.
 func (n *narrator) completed() {
 	b := n.options
-	here := b.target == ""
+	here := !b.hasTarget
 	if here && !b.noSync {
 		n.step(stepSync)
 	}
@@ -237,6 +242,9 @@ func (n *narrator) update(s basebackup.Progress) {
 	switch {
 	case n.ended || s.Phase < progress.Copying:
 	case s.Phase > progress.Copying:
+		if n.shownDone != s.Done {
+			n.line(s, false) // as at the end of each archive
+		}
 		n.line(s, true)
 		n.ended = true
 		held := n.held
@@ -244,7 +252,7 @@ func (n *narrator) update(s basebackup.Progress) {
 		for _, line := range held {
 			n.say("%s", line)
 		}
-	case !n.first || n.now().Unix() != n.last:
+	case !n.first || n.now().Unix() != n.last || s.Tablespace != n.archive:
 		n.line(s, false)
 	}
 }
@@ -254,7 +262,7 @@ const fileColumns = 35
 
 // line shows a line of progress.
 func (n *narrator) line(s basebackup.Progress, last bool) {
-	n.first, n.last = true, n.now().Unix()
+	n.first, n.last, n.archive, n.shownDone = true, n.now().Unix(), s.Tablespace, s.Done
 	done, total := s.Done/1024, s.Total/1024
 	percent := int64(0)
 	if total > 0 {
@@ -305,17 +313,51 @@ func (n *narrator) lineEnd() string {
 
 // explain puts an error of the library into the tool's words.
 func (b *baseBackup) explain(err error) error {
-	var occupied *basebackup.NotEmptyError
-	if errors.As(err, &occupied) {
-		path := occupied.Path
-		if abs, e := filepath.Abs(b.directory); e == nil && abs == path {
-			path = b.directory
+	var (
+		occupied *basebackup.NotEmptyError
+		path     *fs.PathError
+		link     *os.LinkError
+	)
+	switch {
+	case errors.As(err, &occupied):
+		return fail("directory %q exists but is not empty", quoted(b.asGiven(occupied.Path)))
+	case errors.Is(err, basebackup.ErrCompressedOutput):
+		f := fail("cannot inject manifest into a compressed tar file")
+		f.hint = "Use client-side compression, send the output to a directory rather than standard output, or use --no-manifest."
+		return f
+	case errors.As(err, &link) && link.Op == "symlink":
+		return fail("could not create symbolic link %q: %s", quoted(b.asGiven(link.New)), systemError(link.Err))
+	case errors.As(err, &path):
+		before, _, _ := strings.Cut(err.Error(), ": ")
+		switch path.Op {
+		case "open", "stat", "lstat", "readdirent", "fdopendir":
+			if strings.Contains(before, "directory") {
+				return fail("could not access directory %q: %s", quoted(b.asGiven(path.Path)), systemError(path.Err))
+			}
 		}
-		return fail("directory %q exists but is not empty", quoted(path))
+		named := *path
+		named.Path = b.asGiven(path.Path)
+		return explain(&named)
 	}
-	var path *fs.PathError
-	if before, _, _ := strings.Cut(err.Error(), ": "); errors.As(err, &path) && path.Op == "open" && strings.Contains(before, "directory") {
-		return fail("could not access directory %q: %s", quoted(path.Path), systemError(path.Err))
+	var command *logstream.CommandError
+	if errors.As(err, &command) && strings.HasPrefix(command.Command, "READ_REPLICATION_SLOT") {
+		command.Command = startReplication // the tool does not ask before
 	}
-	return explain(err, b.slot)
+	explained := explain(err)
+	if f, ok := explained.(*failure); ok && endsReceiver(err) {
+		f.also = receiverEnded
+	}
+	return explained
+}
+
+// asGiven is a path below the data directory as the command line names it.
+func (b *baseBackup) asGiven(path string) string {
+	abs, err := filepath.Abs(b.directory)
+	if err != nil {
+		return path
+	}
+	if rest, ok := strings.CutPrefix(path, abs); ok && (rest == "" || rest[0] == '/') {
+		return b.directory + rest
+	}
+	return path
 }

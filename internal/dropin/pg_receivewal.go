@@ -3,12 +3,7 @@ package dropin
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
 	"os"
-	"path/filepath"
-	"strings"
-	"sync"
 	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -92,9 +87,6 @@ func (w *walReceiver) check() error {
 	if slotAction {
 		return nil
 	}
-	if w.hasSlot && w.slot == "" {
-		return fail("replication slot name %q is too short", quoted(w.slot))
-	}
 	d, err := os.Open(w.directory)
 	if err == nil {
 		var info os.FileInfo
@@ -106,12 +98,19 @@ func (w *walReceiver) check() error {
 	if err != nil {
 		return fail("could not open directory %q: %s", quoted(w.directory), systemError(err))
 	}
+	if w.hasSlot && w.slot == "" { // which the library takes for none
+		f := fail("replication slot %q does not exist", quoted(""))
+		if w.noLoop {
+			f.also = disconnected
+		}
+		return f
+	}
 	return nil
 }
 
 // runReceivewal is pg_receivewal.
 func runReceivewal(p *program, args []string) error {
-	w := &walReceiver{}
+	w := &walReceiver{compression: uncompressed}
 	w.archive.StatusInterval = defaultStatusInterval
 	if err := p.parse(args, w.options()); err != nil {
 		return err
@@ -141,7 +140,7 @@ func runReceivewal(p *program, args []string) error {
 			return err
 		}
 	}
-	return explain(err, w.slot)
+	return explainStream(err)
 }
 
 // changeSlot creates or drops the slot.
@@ -151,132 +150,23 @@ func (w *walReceiver) changeSlot(ctx context.Context, p *program, config *pgconn
 		return err
 	}
 	defer func() { _ = conn.Close() }() // nothing is expected of it any more
+	// Whether this is a connection for replication shows first.
+	if _, _, err := logstream.IdentifySystem(ctx, conn); err != nil {
+		return err
+	}
 	say := func(what string) {
 		if w.verbose {
 			p.Info("%s replication slot \"%s\"", what, w.slot)
 		}
 	}
-	command := "DROP_REPLICATION_SLOT \"" + w.slot + "\""
 	if w.dropSlot {
 		say("dropping")
-		err = logstream.DropSlot(ctx, conn, w.slot)
-	} else {
-		say("creating")
-		command = createSlot(w.slot, false)
-		var exists bool
-		if exists, err = logstream.CreateSlot(ctx, conn, w.slot, false); exists && w.ifNotExists {
-			return nil
-		}
+		return logstream.DropSlot(ctx, conn, w.slot)
 	}
-	var server *pgconn.PgError
-	if errors.As(err, &server) {
-		return fail("could not send replication command %q: %s", quoted(command), serverError(server))
+	say("creating")
+	exists, err := logstream.CreateSlot(ctx, conn, w.slot, false)
+	if exists && w.ifNotExists {
+		return nil
 	}
 	return err
-}
-
-// receive runs the archiver until a signal or the end position.
-func (w *walReceiver) receive(ctx context.Context, p *program, config *pgconn.Config) error {
-	says := &receiverSays{program: p, verbose: w.verbose}
-	w.archive.Directory, w.archive.Slot, w.archive.NoLoop = w.directory, w.slot, w.noLoop
-	w.archive.Logger = p.logger(w.verbose, says.translations())
-	archiver := logstream.NewArchiver(config, w.archive)
-	err := cli.RunArchiver(ctx, archiver, says.stopping)
-	if err == nil || says.isStopping() {
-		w.tellPartial(p, archiver.Status().Written)
-	}
-	var connect *pgconn.ConnectError
-	if err != nil && w.noLoop && says.hasStarted() && !errors.As(err, &connect) {
-		p.report(explain(err, w.slot))
-		return fail("disconnected")
-	}
-	return err
-}
-
-// tellPartial names the segment that stays incomplete.
-func (w *walReceiver) tellPartial(p *program, end logstream.Position) {
-	pattern := fmt.Sprintf("%08X????????????????%s", uint32(end.Timeline), logstream.PartialSuffix)
-	if names, err := filepath.Glob(filepath.Join(globQuote(w.directory), pattern)); err == nil && len(names) > 0 {
-		p.Info("not renaming \"%s\", segment is not complete", filepath.Base(names[len(names)-1]))
-	}
-}
-
-// globQuote is a path for a pattern that matches nothing else.
-func globQuote(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
-}
-
-// receiverSays turns the records of an archiver into what pg_receivewal says.
-type receiverSays struct {
-	program *program
-	verbose bool
-
-	mu      sync.Mutex
-	stopped bool // a signal came
-	started bool // a stream was asked for
-}
-
-func (s *receiverSays) stopping() {
-	s.mu.Lock()
-	s.stopped = true
-	s.mu.Unlock()
-}
-
-func (s *receiverSays) isStopping() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.stopped
-}
-
-func (s *receiverSays) hasStarted() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.started
-}
-
-// translations are for the records of logstream.
-func (s *receiverSays) translations() map[string]translation {
-	silent := func(*program, slog.Record, map[string]string) {}
-	at := func(format string) translation {
-		return func(p *program, _ slog.Record, a map[string]string) {
-			if lsn, timeline, ok := strings.Cut(a["position"], " on timeline "); ok && s.verbose {
-				p.Info(format, lsn, timeline)
-			}
-		}
-	}
-	starting, stopped := at("starting log streaming at %s (timeline %s)"), at("stopped log streaming at %s (timeline %s)")
-	return map[string]translation{
-		"starting log streaming": func(p *program, r slog.Record, a map[string]string) {
-			s.mu.Lock()
-			s.started = true
-			s.mu.Unlock()
-			starting(p, r, a)
-		},
-		"stopped log streaming": func(p *program, r slog.Record, a map[string]string) {
-			switch {
-			case !s.isStopping():
-				stopped(p, r, a)
-			case s.verbose:
-				p.Info("received interrupt signal, exiting")
-			}
-		},
-		"finished segment": at("finished segment at %s (timeline %s)"),
-		"switched timeline": func(p *program, _ slog.Record, a map[string]string) {
-			if s.verbose {
-				p.Info("switched to timeline %s at %s", a["to"], a["at"])
-			}
-		},
-		"log stream lost, trying again": func(p *program, r slog.Record, _ map[string]string) {
-			r.Attrs(func(attr slog.Attr) bool {
-				if err, ok := attr.Value.Any().(error); ok && attr.Key == "error" {
-					p.report(explain(err, ""))
-				}
-				return true
-			})
-			p.Info("disconnected; waiting %d seconds to try again", 5)
-		},
-		"going on from the newest segment in the directory": silent,
-		"starting at the server's position":                 silent,
-		"starting where the slot keeps WAL from":            silent,
-	}
 }

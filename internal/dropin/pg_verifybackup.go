@@ -19,6 +19,7 @@ import (
 	"github.com/pgbraid/pgbraid/internal/cli"
 	"github.com/pgbraid/pgbraid/internal/getopt"
 	"github.com/pgbraid/pgbraid/internal/progress"
+	"golang.org/x/term"
 )
 
 var pgVerifybackup = tool{name: "pg_verifybackup", help: verifybackupHelp, run: runVerifybackup}
@@ -73,6 +74,8 @@ func (v *verification) options() []getopt.Option {
 		{Short: 'q', Long: "quiet", Set: on(&v.quiet)},
 		{Short: 's', Long: "skip-checksums", Set: on(&o.SkipChecksums)},
 		{Short: 'w', Long: "wal-directory", Argument: true, Set: cleaned(&o.WAL)},
+		// Release 19's name of the same. The help is release 18's.
+		{Long: "wal-path", Whole: true, Argument: true, Set: cleaned(&o.WAL)},
 	}
 }
 
@@ -118,7 +121,7 @@ func runVerifybackup(p *program, args []string) error {
 		o.WAL = ""
 	}
 	var shown *kilobytes
-	if v.progress {
+	if v.progress && !(o.SkipChecksums && v.looksPlain()) { // there the tool has none
 		shown = &kilobytes{w: p.err}
 		o.OnProgress = shown.update
 	}
@@ -126,7 +129,7 @@ func runVerifybackup(p *program, args []string) error {
 	defer stop()
 	report, err := verify.Run(ctx, *o)
 	if shown != nil {
-		shown.finish()
+		shown.finish(report, err)
 	}
 	if signal, ok := cli.EndedBy(err); ok {
 		endBy(signal)
@@ -142,6 +145,15 @@ func runVerifybackup(p *program, args []string) error {
 		fmt.Fprintln(p.out, "backup successfully verified")
 	}
 	return nil
+}
+
+// looksPlain tells whether the backup is one of plain files, as the tool does.
+func (v *verification) looksPlain() bool {
+	if v.library.Format != "" {
+		return v.library.Format == verify.FormatPlain
+	}
+	_, err := os.Stat(filepath.Join(v.library.Directory, "PG_VERSION"))
+	return err == nil
 }
 
 // explain puts what ended a run into the tool's words.
@@ -293,20 +305,34 @@ func (k *kilobytes) update(s progress.Snapshot) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	k.state = s
+	if s.Total == 0 {
+		return // the manifest is not read yet
+	}
 	if now := time.Now().Truncate(time.Second); now.After(k.last) {
 		k.last = now
-		end := "\n"
-		if f, ok := k.w.(*os.File); ok && progress.Interactive(f) {
-			end = "\r"
-		}
-		k.show(end)
+		k.show(k.lineEnd())
 	}
 }
 
-func (k *kilobytes) finish() {
+// finish shows the last line, where files were looked at.
+func (k *kilobytes) finish(r *verify.Report, err error) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
+	if err != nil || len(r.Problems) > 0 && r.Problems[0].Kind == verify.DamagedManifest {
+		return
+	}
+	if k.last.IsZero() {
+		k.show(k.lineEnd()) // the first one of the tool comes at once
+	}
 	k.show("\n")
+}
+
+// lineEnd keeps a terminal on its line.
+func (k *kilobytes) lineEnd() string {
+	if f, ok := k.w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return "\r"
+	}
+	return "\n"
 }
 
 func (k *kilobytes) show(end string) {

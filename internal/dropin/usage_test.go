@@ -39,6 +39,10 @@ var sameBasebackup = []string{
 	"-D d --waldir w", "-D d --waldir /w", "-D d -Ft --waldir /w", "-D d --waldir ", "-D d --waldir",
 	"-D d -P --no-estimate-size", "-D d --no-estimate-size", "-D d --no-manifest --manifest-checksums SHA256", "-D d --no-manifest --manifest-force-encode",
 	"-D d --no-manifest", "-D d --manifest-force-encode", "-D d --manifest-checksums SHA256",
+	// What the server judges, or what is looked at once it answers.
+	"-D d -Ft -Z server-x", "-D d -Z server-gzip:", "-D d --manifest-checksums x", "-D d --manifest-checksums=", "-t blackhole -X none -R", "-D - -Ft -X none -Z server-gzip", "-D /dev/null",
+	"-t  -X none", "-D d -t ", "-t : -X none", "-t blackhole: -X none", "-D d -Ft -Z none:level=1", "-D d -Ft -Z none:workers=1", "-D d -Ft -Z 99999999999999999999", "-D d -Ft -Z gzip:level=99999999999999999999",
+	"-D d -Ft -Z :", "-D d -Ft -Z :x", "-D d -Ft -Z gzip:level=1=2", "-D d -Ft -Z zstd:workers=99999999999999999999",
 	// The order of the checks.
 	"-Ft -t server:/x x", "-Ft -t server:/x -Z x", "-Z x", "-D d -Z x -X none -S s", "-D d -Z gzip -X none -S s", "-D d -S s --no-slot -X none --waldir w",
 	"-D d -C --no-slot --waldir w", "-D d --waldir w -P --no-estimate-size", "-D d -P --no-estimate-size --no-manifest --manifest-force-encode",
@@ -59,12 +63,14 @@ var sameReceivewal = []string{
 	"-D . --synchronous", "-D . --synchronous --no-sync", "--synchronous --no-sync", "-D . --no-sync",
 	"-D . -Z x", "-D . -Z gzip", "-D . -Z gzip:10", "-D . -Z 0", "-D . -Z 9", "-D . -Z 10", "-D . -Z -1", "-D . -Z lz4", "-D . -Z lz4:13", "-D . -Z none", "-D . -Z none:1",
 	"-D . -Z gzip:workers=2", "-D . -Z gzip:bogus", "-D . -Z gzip:", "-D . -Z client-gzip", "-D . -Z zstd:23", "-D . -Z zstd:level=x", "--create-slot -S s -Z x",
+	"-D . -Z none:level=1", "-D . -Z none:workers=1", "-D . -Z 99999999999999999999", "-D . -Z :", "-D . -Z ",
 	"-D missing -Z x", "-Z x", "-Z x --synchronous --no-sync", "-D . -h 127.0.0.1 -p 1", "-D . -h 127.0.0.1 -p 1 -n",
 }
 
 // since are those that the distribution's release 15 takes otherwise.
 var since = []string{
 	// New in 17.
+	"-D d -i missing", "-D d -i ", "-D d -Ft -Z none:long", "-D d -Ft -Z gzip:long", "-D d -Ft -Z zstd:long=x", "-D d -Ft -Z zstd:long=ON",
 	"-D d --sync-method=fsync", "-D d --sync-method syncfs", "-D d --sync-method=x", "-D d --sync-method=", "-D d --sync", "-D d --incremental=/dev/null", "-i",
 	// New in 16: a bare level behind client- or server-, and nothing is none.
 	"-D d -Z 0", "-D d -Ft -Z client-5", "-D d -Ft -Z client-", "-D d -Z server-5", "-D d -Z server-", "-D d -Ft -Z client-0", "-D d -Ft -Z client-10", "-D d -Z ",
@@ -107,13 +113,12 @@ const unreachable = `connection to server on socket "/nonexistent/.s.PGSQL.5432"
 func TestWhatIsTakenOtherwise(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, line, errors string }{
-		// What is refused later there is refused before connecting.
-		{"pg_basebackup", "-D d -i missing", "pg_basebackup: error: could not open file \"missing\": No such file or directory\n"},
-		{"pg_basebackup", "-D d -Ft -Z server-x", "pg_basebackup: error: unrecognized compression algorithm: \"x\"\n"},
-		{"pg_basebackup", "-D d --manifest-checksums x", "pg_basebackup: error: unrecognized checksum algorithm: \"x\"\n"},
-		{"pg_basebackup", "-t blackhole -X none -R", "pg_basebackup: error: recovery configuration cannot be written when a backup target is used\n"},
-		{"pg_basebackup", "-D - -Ft -X none -Z server-gzip", "pg_basebackup: error: cannot inject manifest into a compressed tar file\n" +
-			"pg_basebackup: hint: Use client-side compression, send the output to a directory rather than standard output, or use --no-manifest.\n"},
+		// An empty name is told of before connecting.
+		{"pg_basebackup", "-D ", "pg_basebackup: error: could not create directory \"\": No such file or directory\n"},
+		{"pg_basebackup", "-D d -C --slot=", "pg_basebackup: error: could not send replication command \"CREATE_REPLICATION_SLOT \"\" PHYSICAL ( RESERVE_WAL)\": ERROR:  replication slot name \"\" is too short\n"},
+		{"pg_basebackup", "-D d --slot=", "pg_basebackup: error: could not send replication command \"START_REPLICATION\": ERROR:  replication slot \"\" does not exist\n" +
+			"pg_basebackup: error: background process terminated unexpectedly\n"},
+		{"pg_receivewal", "-D . --slot= -n", "pg_receivewal: error: replication slot \"\" does not exist\npg_receivewal: error: disconnected\n"},
 		// It is there.
 		{"pg_receivewal", "-D . -Z zstd", "pg_receivewal: error: " + unreachable},
 	} {
@@ -127,7 +132,7 @@ func TestWhatIsTakenOtherwise(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"pg_basebackup", "pg_receivewal"} {
+	for _, name := range []string{"pg_basebackup", "pg_receivewal", "pg_verifybackup", "pg_combinebackup"} {
 		b := newBed(t, name)
 		b.same(t, "--help", "--bogus")
 		b.same(t, "-?")
@@ -136,7 +141,7 @@ func TestHelp(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"pg_basebackup", "pg_receivewal"} {
+	for _, name := range []string{"pg_basebackup", "pg_receivewal", "pg_verifybackup", "pg_combinebackup"} {
 		b := newBed(t, name)
 		for _, option := range []string{"--version", "-V"} {
 			got := b.run(t, b.ours, t.TempDir(), option, "--bogus")

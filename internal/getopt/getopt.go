@@ -23,6 +23,9 @@ type Option struct {
 	Short byte
 	// Long is the name behind two dashes; "" if there is none.
 	Long string
+	// Whole says that Long is not shortened, and that it makes no other name
+	// ambiguous.
+	Whole bool
 	// Argument tells that the option has one, which it must have then.
 	Argument bool
 	// Set is called with the argument, or with "", whenever the option is met,
@@ -140,6 +143,7 @@ func (p *parser) find(name, text string) (*Option, error) {
 		case o.Long == "" || !strings.HasPrefix(o.Long, name):
 		case o.Long == name:
 			return o, nil
+		case o.Whole:
 		default:
 			candidates = append(candidates, o)
 		}

@@ -95,6 +95,24 @@ func TestThatTheFirstOperandEndsTheOptionsInThePOSIXWay(t *testing.T) {
 	}
 }
 
+func TestThatAWholeNameIsNotShortened(t *testing.T) {
+	t.Parallel()
+	for arg, want := range map[string]string{"--wal=x": "directory", "--wal-d=x": "directory", "--wal-path=x": "path", "--wal-pat=x": "unrecognized option '--wal-pat=x'"} {
+		got := ""
+		set := func(name string) func(string) error { return func(string) error { got = name; return nil } }
+		_, err := Parse([]string{arg}, []Option{
+			{Long: "wal-path", Whole: true, Argument: true, Set: set("path")},
+			{Long: "wal-directory", Argument: true, Set: set("directory")},
+		})
+		if err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", arg, got, want)
+		}
+	}
+}
+
 func TestThatAnErrorOfSetEndsTheReading(t *testing.T) {
 	t.Parallel()
 	refusal := errors.New("no")
