@@ -12,7 +12,7 @@ import (
 
 // destination is what a backup goes to. Its methods are called in this order,
 // each at most once; undo of the run takes back what they noted in
-// backup.targets.
+// backup.claims.
 type destination interface {
 	// check refuses what cannot be filled, before the server is asked for
 	// anything.
@@ -88,9 +88,9 @@ func (b *backup) syncDirs(dirs []string) error {
 		dirs = nil
 	}
 	// The directories that were filled, and what holds their own names.
-	for _, t := range b.targets {
-		dirs = append(dirs, t.path)
-		for _, made := range t.made {
+	for _, c := range b.claims {
+		dirs = append(dirs, c.Path)
+		for _, made := range c.Made {
 			dirs = append(dirs, filepath.Dir(made))
 		}
 	}

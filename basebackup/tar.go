@@ -9,6 +9,7 @@ import (
 
 	"github.com/pgbraid/pgbraid/internal/compress"
 	"github.com/pgbraid/pgbraid/internal/durable"
+	"github.com/pgbraid/pgbraid/internal/pgdata"
 	"github.com/pgbraid/pgbraid/logstream"
 	"github.com/pgbraid/pgbraid/tarx"
 )
@@ -27,13 +28,16 @@ type tarDirectory struct {
 }
 
 // check implements destination.
-func (d *tarDirectory) check() error { return checkTarget("directory", d.options.Directory) }
+func (d *tarDirectory) check() error { return public(d.directory().Check()) }
+
+// directory is the one for the archives. No server uses it: if it is there, its
+// mode and its owner are somebody's choice.
+func (d *tarDirectory) directory() pgdata.Directory {
+	return pgdata.Directory{What: "directory", Path: d.options.Directory, Mode: d.server.DirMode, Log: d.log}
+}
 
 // prepare implements destination.
-func (d *tarDirectory) prepare() error {
-	_, err := d.makeTarget("directory", d.options.Directory)
-	return err
-}
+func (d *tarDirectory) prepare() error { return d.claim(d.directory()) }
 
 // store implements destination.
 func (d *tarDirectory) store() (logstream.Store, error) {

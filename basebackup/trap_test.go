@@ -71,13 +71,26 @@ const trapTimeout = 15 * time.Second
 // run clones. Whatever happens, what lies beside must be as it was.
 func (p *trap) run() error {
 	p.t.Helper()
+	p.before = trapTree(p.t, p.root)
+	err := p.runUnchecked()
+	after := trapTree(p.t, p.root)
+	for name, is := range p.before {
+		if after[name] != is {
+			p.t.Errorf("%s was %q, is %q", name, is, after[name])
+		}
+	}
+	return err
+}
+
+// runUnchecked is run for a clone that may change what is there.
+func (p *trap) runUnchecked() error {
+	p.t.Helper()
 	p.server.ServeBackup(p.backup)
 	p.options.Logger = slog.New(slog.NewTextHandler(&p.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	config, err := pgconn.ParseConfig(p.server.ConnString() + " replication=true")
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.before = trapTree(p.t, p.root)
 	ctx, stop := context.WithTimeoutCause(context.Background(), trapTimeout, errTrapHangs)
 	defer stop()
 	done := make(chan struct{})
@@ -92,12 +105,6 @@ func (p *trap) run() error {
 	}
 	if errors.Is(err, errTrapHangs) {
 		p.t.Errorf("the clone hangs: %v", err)
-	}
-	after := trapTree(p.t, p.root)
-	for name, is := range p.before {
-		if after[name] != is {
-			p.t.Errorf("%s was %q, is %q", name, is, after[name])
-		}
 	}
 	return err
 }
