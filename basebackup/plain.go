@@ -166,7 +166,7 @@ func (d *plainDirectory) open() (sink, error) {
 		parser:      tarx.NewParser(nil),
 		compression: d.options.serverCompression.Method,
 		manifest: manifestFile{
-			path: filepath.Join(d.options.Directory, manifestPartial),
+			path: filepath.Join(d.options.Directory, manifestHere),
 			mode: d.server.FileMode,
 		},
 	}
@@ -201,7 +201,7 @@ func (d *plainDirectory) finish(ctx context.Context) error {
 	if err := d.rename(controlPartial, controlFile); err != nil {
 		return err
 	}
-	return d.renameManifest()
+	return d.renameManifest(manifestHere)
 }
 
 // close implements destination.

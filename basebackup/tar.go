@@ -143,7 +143,7 @@ func (d *tarDirectory) finish(ctx context.Context) error {
 	if err := d.rename(d.base+partialSuffix, d.base); err != nil {
 		return err
 	}
-	return d.renameManifest()
+	return d.renameManifest(manifestPartial)
 }
 
 // close implements destination.

@@ -165,7 +165,7 @@ func (p *trap) checkFiles() {
 	if sent == 0 {
 		p.t.Error("no files were sent")
 	}
-	if _, err := os.Lstat(filepath.Join(p.options.Directory, "global", "pg_control.pgbraid")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(filepath.Join(p.options.Directory, "global", "pgsql_tmp.pgbraid.pg_control")); !errors.Is(err, fs.ErrNotExist) {
 		p.t.Errorf("pg_control has its interim name: %v", err)
 	}
 	if _, err := os.Lstat(filepath.Join(p.options.Directory, "backup_manifest")); (err == nil) != (p.server.Major() >= 13) {
