@@ -135,6 +135,9 @@ func (d *plainDirectory) place() error {
 	if err := pgdata.CheckApart(append(d.directories(), outside...)...); err != nil {
 		return err
 	}
+	if err := d.checkSpace(); err != nil {
+		return err
+	}
 	for _, name := range d.inPlaceDirs() {
 		if err := d.mkdir(filepath.Join(d.options.Directory, name)); err != nil {
 			return err

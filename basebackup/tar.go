@@ -63,7 +63,7 @@ func (d *tarDirectory) place() error {
 	for _, t := range d.tablespaces {
 		t.Path = filepath.Join(d.options.Directory, t.archive()+d.suffix())
 	}
-	return nil
+	return d.checkSpace()
 }
 
 // suffix is what the names of archives end in, whoever compresses them.
