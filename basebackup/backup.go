@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/pgbraid/pgbraid/internal/pgdata"
 	"github.com/pgbraid/pgbraid/internal/replconn"
 	"github.com/pgbraid/pgbraid/logstream"
 	"golang.org/x/sync/errgroup"
@@ -66,7 +67,7 @@ type backup struct {
 	destination destination
 	conn        *replconn.Conn
 	server      logstream.Server
-	targets     []*target
+	claims      []*pgdata.Claim     // of the directories that are filled
 	walDir      string              // of a plain directory
 	receiver    *logstream.Receiver // nil: the log is not streamed
 
@@ -90,7 +91,7 @@ type backup struct {
 // one of a physical replication connection (runtime parameter
 // replication=true).
 //
-// Errors that a caller may look for with errors.As: *NotEmptyError,
+// Errors that a caller may look for with errors.As: *NotEmptyError, *InUseError,
 // *logstream.WALMissingError, *manifest.MismatchError, *pgconn.PgError. The
 // end of ctx gives its cause.
 func Run(ctx context.Context, config *pgconn.Config, o Options) (_ *Result, err error) {
@@ -116,6 +117,7 @@ func Run(ctx context.Context, config *pgconn.Config, o Options) (_ *Result, err 
 		if err != nil {
 			b.undo()
 		}
+		b.release()
 	}()
 
 	if err := b.connect(ctx); err != nil {
@@ -321,17 +323,7 @@ func (b *backup) undo() {
 				"slot", b.options.Slot, "error", err)
 		}
 	}
-	for i := len(b.targets) - 1; i >= 0; i-- {
-		t := b.targets[i]
-		if b.options.NoClean {
-			b.log.Warn("not removed at user's request", "directory", t.path)
-			continue
-		}
-		b.log.Debug("removing what was made", "directory", t.path, "existed", t.existed)
-		if err := t.remove(); err != nil {
-			b.log.Error("could not be removed", "directory", t.path, "error", err)
-		}
-	}
+	b.removeFiles()
 }
 
 // dropSlot drops the slot that was created. The walsenders of this run may take

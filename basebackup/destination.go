@@ -3,6 +3,7 @@ package basebackup
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/pgbraid/pgbraid/internal/durable"
@@ -12,7 +13,7 @@ import (
 
 // destination is what a backup goes to. Its methods are called in this order,
 // each at most once; undo of the run takes back what they noted in
-// backup.targets.
+// backup.claims.
 type destination interface {
 	// check refuses what cannot be filled, before the server is asked for
 	// anything.
@@ -88,9 +89,9 @@ func (b *backup) syncDirs(dirs []string) error {
 		dirs = nil
 	}
 	// The directories that were filled, and what holds their own names.
-	for _, t := range b.targets {
-		dirs = append(dirs, t.path)
-		for _, made := range t.made {
+	for _, c := range b.claims {
+		dirs = append(dirs, c.Path)
+		for _, made := range c.Made {
 			dirs = append(dirs, filepath.Dir(made))
 		}
 	}
@@ -107,24 +108,27 @@ func (b *backup) syncDirs(dirs []string) error {
 	return group.Wait()
 }
 
-// rename gives a file of the directory its last name.
+// rename gives a file of the directory its final name, which nobody has taken.
 func (b *backup) rename(from, to string) error {
 	from, to = filepath.Join(b.options.Directory, from), filepath.Join(b.options.Directory, to)
+	if _, err := os.Lstat(to); err == nil {
+		return fmt.Errorf("%q is there already: something else writes into the directory", to)
+	}
 	rename := durable.Rename
 	if b.options.NoSync {
 		rename = durable.RenameOnly
 	}
 	if err := rename(from, to); err != nil {
-		return fmt.Errorf("giving a file its last name: %w", err)
+		return fmt.Errorf("giving a file its final name: %w", err)
 	}
 	return nil
 }
 
 // renameManifest gives the manifest its name: from now on this is a backup.
-func (b *backup) renameManifest() error {
+func (b *backup) renameManifest(from string) error {
 	if b.members == nil {
 		return nil
 	}
-	b.log.Debug("renaming backup_manifest.tmp to backup_manifest")
-	return b.rename(manifestPartial, manifestName)
+	b.log.Debug("renaming backup_manifest.tmp to backup_manifest") // as pg_basebackup says it
+	return b.rename(from, manifestName)
 }

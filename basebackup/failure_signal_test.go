@@ -229,12 +229,21 @@ func TestFailureOfAFullDisk(t *testing.T) {
 						t.Error(err)
 					}
 				})
-				before, beside := trapTree(t, disk), trapTree(t, root)
-				r := failureStart(t, "", c.env, append(test.args(disk, root), "-c", "fast")...)
-				r.check(1, "no space left on device", "")
-				failureSame(t, before, trapTree(t, disk))
-				failureSame(t, beside, trapTree(t, root))
-				c.idle(t)
+				// With an estimate it is found before, without one when it is full.
+				for _, way := range []struct {
+					command       []string
+					message, hint string
+				}{
+					{[]string{"clone"}, "not enough space for", "Nothing was copied yet"},
+					{[]string{"backup", "-R", "--no-estimate-size", "-q"}, "no space left on device", ""},
+				} {
+					before, beside := trapTree(t, disk), trapTree(t, root)
+					r := failureStart(t, "", c.env, append(way.command, append(test.args(disk, root)[1:], "-c", "fast")...)...)
+					r.check(1, way.message, way.hint)
+					failureSame(t, before, trapTree(t, disk))
+					failureSame(t, beside, trapTree(t, root))
+					c.idle(t)
+				}
 			})
 		}
 	})

@@ -9,7 +9,8 @@ import (
 )
 
 const (
-	manifestName    = "backup_manifest"
+	manifestName = "backup_manifest"
+	// manifestPartial is its name among archives until these are complete.
 	manifestPartial = manifestName + ".tmp"
 )
 

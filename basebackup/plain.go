@@ -3,12 +3,12 @@ package basebackup
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/pgbraid/pgbraid/internal/durable"
+	"github.com/pgbraid/pgbraid/internal/pgdata"
 	"github.com/pgbraid/pgbraid/logstream"
 	"github.com/pgbraid/pgbraid/tarx"
 )
@@ -19,31 +19,49 @@ type plainDirectory struct{ *backup }
 
 // check implements destination.
 func (d *plainDirectory) check() error {
-	if err := checkTarget("data directory", d.options.Directory); err != nil {
+	dirs := d.directories()
+	// Each mapping alone: one that fits no tablespace may be like another.
+	if err := pgdata.CheckApart(dirs...); err != nil {
 		return err
 	}
-	if d.options.WALDirectory != "" {
-		return checkTarget("WAL directory", d.options.WALDirectory)
+	for _, m := range d.options.Tablespaces {
+		space := d.serverDirectory("directory of tablespace", m.New)
+		if err := pgdata.CheckApart(append(dirs, space)...); err != nil {
+			return err
+		}
+	}
+	for _, dir := range dirs {
+		if err := dir.Check(); err != nil {
+			return public(err)
+		}
 	}
 	return nil
 }
 
+// directories are those that are known before the server tells of tablespaces.
+func (d *plainDirectory) directories() []pgdata.Directory {
+	dirs := []pgdata.Directory{d.serverDirectory(dataDirectory, d.options.Directory)}
+	if d.options.WALDirectory != "" {
+		dirs = append(dirs, d.serverDirectory(walDirectory, d.options.WALDirectory))
+	}
+	return dirs
+}
+
 // prepare implements destination.
 func (d *plainDirectory) prepare() error {
-	data, err := d.makeTarget("data directory", d.options.Directory)
-	if err != nil {
+	data := d.options.Directory
+	if err := d.claim(d.serverDirectory(dataDirectory, data)); err != nil {
 		return err
 	}
-	d.walDir = filepath.Join(data.path, "pg_wal")
-	if d.options.WALDirectory != "" {
-		wal, err := d.makeTarget("WAL directory", d.options.WALDirectory)
-		if err != nil {
+	d.walDir = filepath.Join(data, "pg_wal")
+	if wal := d.options.WALDirectory; wal != "" {
+		if err := d.claim(d.serverDirectory(walDirectory, wal)); err != nil {
 			return err
 		}
-		if err := durable.Symlink(wal.path, d.walDir); err != nil {
+		if err := durable.Symlink(wal, d.walDir); err != nil {
 			return err
 		}
-		d.walDir = wal.path
+		d.walDir = wal
 	}
 	return nil
 }
@@ -97,20 +115,32 @@ func (d *plainDirectory) place() error {
 	if err := place(d.tablespaces, d.options.Directory, d.options.Tablespaces); err != nil {
 		return err
 	}
+	var outside []pgdata.Directory
+	for _, t := range d.tablespaces {
+		if !t.base() && !t.inPlace() {
+			outside = append(outside, d.serverDirectory(tablespaceDirectory(t.OID), t.Path))
+		}
+	}
+	if err := pgdata.CheckApart(append(d.directories(), outside...)...); err != nil {
+		return err
+	}
+	if err := d.checkSpace(); err != nil {
+		return err
+	}
 	for _, name := range d.madeDirs() {
 		if d.options.WALDirectory != "" && name == "pg_wal" {
 			continue
 		}
-		if err := d.mkdir(filepath.Join(d.options.Directory, name)); err != nil {
+		path := filepath.Join(d.options.Directory, name)
+		if below, ok := cutDir(name, "pg_wal"); ok {
+			path = filepath.Join(d.walDir, below) // not through the link
+		}
+		if err := d.mkdir(path); err != nil {
 			return err
 		}
 	}
-	for _, t := range d.tablespaces {
-		if t.base() || t.inPlace() {
-			continue
-		}
-		what := fmt.Sprintf("directory of tablespace %d", t.OID)
-		if _, err := d.makeTarget(what, t.Path); err != nil {
+	for _, dir := range outside {
+		if err := d.claim(dir); err != nil {
 			return err
 		}
 	}
@@ -135,7 +165,7 @@ func (d *plainDirectory) open() (sink, error) {
 		parser:      tarx.NewParser(nil),
 		compression: d.options.serverCompression.Method,
 		manifest: manifestFile{
-			path: filepath.Join(d.options.Directory, manifestPartial),
+			path: filepath.Join(d.options.Directory, manifestHere),
 			mode: d.server.FileMode,
 		},
 	}
@@ -170,7 +200,7 @@ func (d *plainDirectory) finish(ctx context.Context) error {
 	if err := d.rename(controlPartial, controlFile); err != nil {
 		return err
 	}
-	return d.renameManifest()
+	return d.renameManifest(manifestHere)
 }
 
 // close implements destination.
@@ -183,15 +213,6 @@ func (d *plainDirectory) writeStandbyFiles() error {
 	}
 	defer func() { _ = root.Close() }() // nothing is written through it itself
 	return writeStandbyFiles(root, d.server.Version, d.server.FileMode, d.standbySettings(), !d.options.NoSync)
-}
-
-// makeTarget makes a directory to be filled and notes it for undo.
-func (b *backup) makeTarget(what, path string) (*target, error) {
-	t, err := makeTarget(what, path, b.server.DirMode)
-	if t != nil {
-		b.targets = append(b.targets, t)
-	}
-	return t, err
 }
 
 // syncDir fsyncs a directory. A parent that this process may write in but not

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pgbraid/pgbraid/internal/compress"
 	"github.com/pgbraid/pgbraid/internal/durable"
+	"github.com/pgbraid/pgbraid/internal/pgdata"
 	"github.com/pgbraid/pgbraid/tarx"
 )
 
@@ -20,8 +21,10 @@ import (
 const (
 	controlFile = "global/pg_control"
 	// controlPartial is the name that pg_control has until everything else is
-	// whole: no server starts in a directory without it.
-	controlPartial = controlFile + ".pgbraid"
+	// complete: no server starts in a directory without it.
+	controlPartial = "global/" + pgdata.Temporary + "pg_control"
+	// manifestHere is the manifest's name in a data directory until then.
+	manifestHere = pgdata.Temporary + manifestName
 )
 
 // dirSink puts archives into directories (plain format). Members go to files
@@ -208,7 +211,8 @@ func (s *dirSink) createFile(name string, mode fs.FileMode) error {
 		switch name {
 		case controlFile:
 			name = controlPartial
-		case manifestName, manifestPartial, controlPartial:
+		case manifestName, manifestHere, controlPartial:
+			// A server leaves these out: no source has such a file.
 			return fmt.Errorf("unexpected member %q", name)
 		}
 	}

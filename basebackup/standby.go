@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pgbraid/pgbraid/internal/conninfo"
 	"github.com/pgbraid/pgbraid/internal/durable"
+	"github.com/pgbraid/pgbraid/internal/pgdata"
 )
 
 // standbyFile is a file that makes a backup one of a standby.
@@ -39,15 +40,36 @@ func standbyFiles(version int, settings string) []standbyFile {
 // writeStandbyFiles puts the standbyFiles into a data directory.
 func writeStandbyFiles(root *os.Root, version int, mode fs.FileMode, settings string, sync bool) error {
 	for _, f := range standbyFiles(version, settings) {
-		how := os.O_TRUNC
-		if f.append {
-			how = os.O_APPEND
-		}
-		if err := writeConfig(root, f.name, f.content, how, mode, sync); err != nil {
+		if err := f.write(root, mode, sync); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// write makes the file anew: the source's may be read-only. That one's mode is
+// kept; a new one gets the given mode.
+func (f *standbyFile) write(root *os.Root, mode fs.FileMode, sync bool) error {
+	text := []byte(f.content)
+	switch info, err := root.Lstat(f.name); {
+	case err == nil:
+		mode = info.Mode().Perm()
+		if f.append {
+			former, err := root.ReadFile(f.name)
+			if err != nil {
+				return err
+			}
+			text = append(former, text...)
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	temporary := pgdata.Temporary + f.name
+	if err := writeNew(root, temporary, text, mode, sync); err != nil {
+		return err
+	}
+	// The name becomes durable with the directory.
+	return durable.RenameIn(root, temporary, f.name)
 }
 
 // standbySettings are those that the standby needs.
@@ -59,12 +81,15 @@ func (b *backup) standbySettings() string {
 	return standbySettings(b.server.Version, conninfo, b.options.Slot)
 }
 
-func writeConfig(root *os.Root, name, text string, how int, mode fs.FileMode, sync bool) error {
-	f, err := durable.OpenFileIn(root, name, os.O_WRONLY|os.O_CREATE|how, mode)
+func writeNew(root *os.Root, name string, text []byte, mode fs.FileMode, sync bool) error {
+	f, err := durable.OpenFileIn(root, name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(text)
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Chmod(mode)
+	}
 	if err == nil && sync {
 		err = f.Sync()
 	}

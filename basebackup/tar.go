@@ -9,6 +9,7 @@ import (
 
 	"github.com/pgbraid/pgbraid/internal/compress"
 	"github.com/pgbraid/pgbraid/internal/durable"
+	"github.com/pgbraid/pgbraid/internal/pgdata"
 	"github.com/pgbraid/pgbraid/logstream"
 	"github.com/pgbraid/pgbraid/tarx"
 )
@@ -27,13 +28,16 @@ type tarDirectory struct {
 }
 
 // check implements destination.
-func (d *tarDirectory) check() error { return checkTarget("directory", d.options.Directory) }
+func (d *tarDirectory) check() error { return public(d.directory().Check()) }
+
+// directory is the one for the archives. No server uses it: if it is there, its
+// mode and its owner are somebody's choice.
+func (d *tarDirectory) directory() pgdata.Directory {
+	return pgdata.Directory{What: "directory", Path: d.options.Directory, Mode: d.server.DirMode, Log: d.log}
+}
 
 // prepare implements destination.
-func (d *tarDirectory) prepare() error {
-	_, err := d.makeTarget("directory", d.options.Directory)
-	return err
-}
+func (d *tarDirectory) prepare() error { return d.claim(d.directory()) }
 
 // store implements destination.
 func (d *tarDirectory) store() (logstream.Store, error) {
@@ -59,7 +63,7 @@ func (d *tarDirectory) place() error {
 	for _, t := range d.tablespaces {
 		t.Path = filepath.Join(d.options.Directory, t.archive()+d.suffix())
 	}
-	return nil
+	return d.checkSpace()
 }
 
 // suffix is what the names of archives end in, whoever compresses them.
@@ -139,7 +143,7 @@ func (d *tarDirectory) finish(ctx context.Context) error {
 	if err := d.rename(d.base+partialSuffix, d.base); err != nil {
 		return err
 	}
-	return d.renameManifest()
+	return d.renameManifest(manifestPartial)
 }
 
 // close implements destination.

@@ -3,105 +3,97 @@ package basebackup
 import (
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 
-	"github.com/pgbraid/pgbraid/internal/durable"
+	"github.com/pgbraid/pgbraid/internal/pgdata"
 )
-
-// target is a directory that this run fills: the data directory, the WAL
-// directory or a tablespace. It must not exist or be empty before.
-type target struct {
-	path    string
-	existed bool
-	mode    fs.FileMode // of an existing directory, before
-	made    []string    // the directories that were made for it, its parents first
-}
 
 // NotEmptyError says that a directory to be filled holds something already.
 type NotEmptyError struct {
-	What string // such as "data directory"
-	Path string
+	What  string // such as "data directory"
+	Path  string
+	Holds string // one of the names in it
 }
 
-func (e *NotEmptyError) Error() string {
-	return fmt.Sprintf("%s %q exists but is not empty", e.What, e.Path)
-}
+func (e *NotEmptyError) Error() string { return (*pgdata.NotEmptyError)(e).Error() }
 
 // Hint is advice for the person who sees the error.
-func (e *NotEmptyError) Hint() string {
-	return "Remove or empty it, or give another one. Nothing in it was touched."
+func (e *NotEmptyError) Hint() string { return (*pgdata.NotEmptyError)(e).Hint() }
+
+// InUseError says that another run fills a directory at this moment.
+type InUseError struct{ What, Path string }
+
+func (e *InUseError) Error() string { return (*pgdata.InUseError)(e).Error() }
+
+// Hint is advice for the person who sees the error.
+func (e *InUseError) Hint() string { return (*pgdata.InUseError)(e).Hint() }
+
+// public makes of an error one that callers of this package can look for.
+func public(err error) error {
+	var occupied *pgdata.NotEmptyError
+	var used *pgdata.InUseError
+	switch {
+	case errors.As(err, &occupied):
+		return (*NotEmptyError)(occupied)
+	case errors.As(err, &used):
+		return (*InUseError)(used)
+	}
+	return err
 }
 
-// checkTarget tells whether the directory may be filled, without changing
-// anything.
-func checkTarget(what, path string) error {
-	d, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+// What the directories are, for messages.
+const (
+	dataDirectory = "data directory"
+	walDirectory  = "WAL directory"
+)
+
+func tablespaceDirectory(oid uint32) string { return fmt.Sprintf("directory of tablespace %d", oid) }
+
+// serverDirectory is a directory that a server is going to use.
+func (b *backup) serverDirectory(what, path string) pgdata.Directory {
+	return pgdata.Directory{What: what, Path: path, Mode: b.server.DirMode, Private: true, Log: b.log}
+}
+
+// claim makes a directory this run's to fill, and notes it for undo.
+func (b *backup) claim(d pgdata.Directory) error {
+	c, err := d.Claim()
 	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return public(err)
 	}
-	defer func() { _ = d.Close() }() // only read from
-	switch _, err := d.Readdirnames(1); {
-	case errors.Is(err, io.EOF):
-		return nil
-	case err != nil:
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return &NotEmptyError{what, path}
+	b.claims = append(b.claims, c)
+	return nil
 }
 
-// makeTarget makes the directory, with its parents, or takes an empty one.
-func makeTarget(what, path string, mode fs.FileMode) (*target, error) {
-	t := &target{path: path}
-	info, err := os.Stat(path)
-	if err == nil {
-		if err := checkTarget(what, path); err != nil {
-			return nil, err
-		}
-		t.existed, t.mode = true, info.Mode().Perm()
-		return t, os.Chmod(path, mode)
+// release lets go of the directories as they are.
+func (b *backup) release() {
+	for _, c := range b.claims {
+		c.Release()
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: %w", what, err)
-	}
-	var missing []string
-	for dir := path; ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
-			break
-		}
-		missing = append(missing, dir)
-	}
-	for i := len(missing) - 1; i >= 0; i-- {
-		if err := durable.Mkdir(missing[i], mode); err != nil {
-			t.remove()
-			return nil, fmt.Errorf("%s: %w", what, err)
-		}
-		t.made = append(t.made, missing[i])
-	}
-	// The mask of this process must not take away what the server needs.
-	return t, os.Chmod(path, mode)
 }
 
-// remove takes away what was put into the directory, and the directory itself
-// and its parents where this run made them.
-func (t *target) remove() error {
-	if !t.existed {
-		err := durable.RemoveAll(t.path)
-		for i := len(t.made) - 1; i >= 0; i-- {
-			if e := durable.Remove(t.made[i]); e != nil && !errors.Is(e, fs.ErrNotExist) {
-				break // somebody else put something there
-			}
+// removeFiles takes back what was made in the directories.
+func (b *backup) removeFiles() {
+	if b.options.NoClean {
+		for i := len(b.claims) - 1; i >= 0; i-- {
+			b.log.Warn("not removed at user's request", "directory", b.claims[i].Path)
 		}
-		return err
+		return
 	}
-	entries, err := os.ReadDir(t.path)
-	for _, e := range entries {
-		err = errors.Join(err, durable.RemoveAll(filepath.Join(t.path, e.Name())))
+	// What makes it look complete goes first. The directory that it is in, the
+	// first one, may be above others and goes last.
+	if len(b.claims) > 0 {
+		if err := b.claims[0].Remove(manifestName, controlFile); err != nil {
+			b.log.Error("could not be removed", "directory", b.claims[0].Path, "error", err)
+		}
 	}
-	return errors.Join(err, os.Chmod(t.path, t.mode))
+	for i := len(b.claims) - 1; i >= 0; i-- {
+		c := b.claims[i]
+		b.log.Debug("removing what was made", "directory", c.Path, "existed", c.Existed)
+		var foreign *pgdata.ForeignError
+		switch err := c.Undo(); {
+		case errors.As(err, &foreign):
+			b.log.Warn(err.Error())
+		case err != nil:
+			b.log.Error("could not be removed", "directory", c.Path, "error", err)
+		}
+	}
 }

@@ -71,13 +71,26 @@ const trapTimeout = 15 * time.Second
 // run clones. Whatever happens, what lies beside must be as it was.
 func (p *trap) run() error {
 	p.t.Helper()
+	p.before = trapTree(p.t, p.root)
+	err := p.runUnchecked()
+	after := trapTree(p.t, p.root)
+	for name, is := range p.before {
+		if after[name] != is {
+			p.t.Errorf("%s was %q, is %q", name, is, after[name])
+		}
+	}
+	return err
+}
+
+// runUnchecked is run for a clone that may change what is there.
+func (p *trap) runUnchecked() error {
+	p.t.Helper()
 	p.server.ServeBackup(p.backup)
 	p.options.Logger = slog.New(slog.NewTextHandler(&p.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	config, err := pgconn.ParseConfig(p.server.ConnString() + " replication=true")
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.before = trapTree(p.t, p.root)
 	ctx, stop := context.WithTimeoutCause(context.Background(), trapTimeout, errTrapHangs)
 	defer stop()
 	done := make(chan struct{})
@@ -92,12 +105,6 @@ func (p *trap) run() error {
 	}
 	if errors.Is(err, errTrapHangs) {
 		p.t.Errorf("the clone hangs: %v", err)
-	}
-	after := trapTree(p.t, p.root)
-	for name, is := range p.before {
-		if after[name] != is {
-			p.t.Errorf("%s was %q, is %q", name, is, after[name])
-		}
 	}
 	return err
 }
@@ -158,7 +165,7 @@ func (p *trap) checkFiles() {
 	if sent == 0 {
 		p.t.Error("no files were sent")
 	}
-	if _, err := os.Lstat(filepath.Join(p.options.Directory, "global", "pg_control.pgbraid")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(filepath.Join(p.options.Directory, "global", "pgsql_tmp.pgbraid.pg_control")); !errors.Is(err, fs.ErrNotExist) {
 		p.t.Errorf("pg_control has its interim name: %v", err)
 	}
 	if _, err := os.Lstat(filepath.Join(p.options.Directory, "backup_manifest")); (err == nil) != (p.server.Major() >= 13) {

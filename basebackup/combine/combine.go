@@ -27,6 +27,7 @@ import (
 
 	"github.com/pgbraid/pgbraid/basebackup/manifest"
 	"github.com/pgbraid/pgbraid/internal/durable"
+	"github.com/pgbraid/pgbraid/internal/pgdata"
 	"github.com/pgbraid/pgbraid/internal/progress"
 	"github.com/pgbraid/pgbraid/logstream"
 )
@@ -232,8 +233,8 @@ type run struct {
 	// modes of what is made, as in the last input
 	modes modes
 
-	targets []*target
-	syncer  *durable.Syncer // nil: nothing is written
+	claims []*pgdata.Claim // of the directories that are filled
+	syncer *durable.Syncer // nil: nothing is written
 
 	reporter reporter
 	done     atomic.Int64 // bytes of the result that are written
@@ -288,6 +289,7 @@ func (r *run) run(ctx context.Context) (result *Result, err error) {
 		if err != nil {
 			err = errors.Join(err, r.removeOutputs())
 		}
+		r.releaseOutputs()
 	}()
 	if err := r.makeOutputs(); err != nil {
 		return nil, err

@@ -12,13 +12,15 @@ import (
 	"sync/atomic"
 
 	"github.com/pgbraid/pgbraid/internal/durable"
+	"github.com/pgbraid/pgbraid/internal/pgdata"
 	"github.com/pgbraid/pgbraid/internal/progress"
 	"golang.org/x/sync/errgroup"
 )
 
 // controlPartial is the name that pg_control has until everything else is
-// whole: no server starts in a directory without it.
-const controlPartial = controlFile + ".pgbraid"
+// complete: no server starts in a directory without it. No backup has a file of
+// that name.
+const controlPartial = "global/" + pgdata.Temporary + "pg_control"
 
 // fill makes everything that the result has; pg_control and the manifest get
 // names that nobody looks for. When it returns without an error, all files
@@ -60,8 +62,8 @@ func (r *run) write(ctx context.Context) error {
 
 // makeDir makes a directory, unless it is one of those that are being filled.
 func (r *run) makeDir(d *directory) error {
-	for _, t := range r.targets {
-		if t.path == d.output {
+	for _, c := range r.claims {
+		if c.Path == d.output {
 			return nil
 		}
 	}
@@ -189,15 +191,15 @@ func (r *run) syncOutputs() error {
 		return nil
 	}
 	if r.options.SyncMethod == Syncfs {
-		for _, t := range r.targets {
-			if err := durable.SyncFS(t.path); err != nil {
+		for _, c := range r.claims {
+			if err := durable.SyncFS(c.Path); err != nil {
 				return err
 			}
 		}
 	}
 	dirs := map[string]bool{}
-	for _, t := range r.targets {
-		for _, made := range t.made {
+	for _, c := range r.claims {
+		for _, made := range c.Made {
 			dirs[filepath.Dir(made)] = true
 		}
 	}
@@ -211,7 +213,7 @@ func (r *run) syncOutputs() error {
 	for dir := range dirs {
 		group.Go(func() error {
 			err := durable.SyncDir(dir)
-			if errors.Is(err, fs.ErrPermission) && !within(dir, r.options.Output) {
+			if errors.Is(err, fs.ErrPermission) && !r.isFilled(dir) {
 				// A parent that this process may write in but not read: the
 				// result does not depend on it after the next sync of the
 				// file system.
@@ -224,4 +226,9 @@ func (r *run) syncOutputs() error {
 		})
 	}
 	return group.Wait()
+}
+
+// isFilled tells of a directory of the result.
+func (r *run) isFilled(dir string) bool {
+	return slices.ContainsFunc(r.tree.dirs, func(d *directory) bool { return d.output == dir })
 }

@@ -8,11 +8,12 @@ import (
 
 	"github.com/pgbraid/pgbraid/basebackup/manifest"
 	"github.com/pgbraid/pgbraid/internal/durable"
+	"github.com/pgbraid/pgbraid/internal/pgdata"
 )
 
 const (
 	manifestFile    = "backup_manifest"
-	manifestPartial = manifestFile + ".tmp"
+	manifestPartial = pgdata.Temporary + manifestFile
 )
 
 // manifestIndex is what an input's manifest says of its files.

@@ -3,34 +3,31 @@ package combine
 import (
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
-	"strings"
 
-	"github.com/pgbraid/pgbraid/internal/durable"
+	"github.com/pgbraid/pgbraid/internal/pgdata"
 )
 
-// target is a directory that this run fills: the data directory or a
-// tablespace.
-type target struct {
-	path    string
-	existed bool
-	mode    fs.FileMode // of an existing directory, before
-	made    []string    // the directories that were made, parents first
-}
-
 // NotEmptyError says that a directory to be filled holds something already.
-type NotEmptyError struct{ Path string }
+type NotEmptyError struct {
+	Path  string
+	Holds string // one of the names in it
+}
 
 func (e *NotEmptyError) Error() string {
 	return fmt.Sprintf("directory \"%s\" exists but is not empty", e.Path)
 }
 
 // Hint is advice for the person who sees the error.
-func (e *NotEmptyError) Hint() string {
-	return "Remove or empty it, or give another one. Nothing in it was touched."
+func (e *NotEmptyError) Hint() string { return (&pgdata.NotEmptyError{Holds: e.Holds}).Hint() }
+
+// public makes of an error one that callers of this package can look for.
+func public(err error) error {
+	var occupied *pgdata.NotEmptyError
+	if errors.As(err, &occupied) {
+		return &NotEmptyError{occupied.Path, occupied.Holds}
+	}
+	return err
 }
 
 func (r *run) output(name string) string {
@@ -38,12 +35,15 @@ func (r *run) output(name string) string {
 }
 
 // places are the directories that are to be filled.
-func (r *run) places() []string {
-	paths := []string{r.options.Output}
-	for _, t := range r.tree.tablespaces {
-		paths = append(paths, t.path)
+func (r *run) places() []pgdata.Directory {
+	place := func(what, path string) pgdata.Directory {
+		return pgdata.Directory{What: what, Path: path, Mode: r.modes.dir, Private: true, Log: r.log}
 	}
-	return paths
+	list := []pgdata.Directory{place("output directory", r.options.Output)}
+	for _, t := range r.tree.tablespaces {
+		list = append(list, place("tablespace directory", t.path))
+	}
+	return list
 }
 
 // checkOutputs makes sure that the result can be put where it is to go, and
@@ -56,153 +56,60 @@ func (r *run) checkOutputs() error {
 	for _, t := range r.tree.tablespaces {
 		inputs = append(inputs, t.from)
 	}
-	for n, place := range r.places() {
-		real, err := resolve(place)
-		if err != nil {
-			return fmt.Errorf("could not access directory \"%s\": %w", place, err)
-		}
+	places := r.places()
+	for _, place := range places {
 		for _, in := range inputs {
-			input, err := filepath.Abs(in)
-			if err == nil {
-				input, err = resolve(input)
-			}
-			if err != nil {
-				return fmt.Errorf("could not access directory \"%s\": %w", in, err)
-			}
-			if within(real, input) {
-				return fmt.Errorf("directory \"%s\" lies in an input, \"%s\"", place, in)
+			switch inside, err := pgdata.Within(place.Path, in); {
+			case err != nil:
+				return fmt.Errorf("could not access directory \"%s\": %w", place.Path, err)
+			case inside:
+				return fmt.Errorf("directory \"%s\" lies in an input, \"%s\"", place.Path, in)
 			}
 		}
-		if err := checkEmpty(place); err != nil {
-			return err
-		}
-		if n == 0 {
-			continue
-		}
-		if output, err := resolve(r.options.Output); err != nil {
-			return err
-		} else if within(real, output) {
-			return fmt.Errorf("tablespace directory \"%s\" lies in the output directory", place)
+		if err := place.Check(); err != nil {
+			return public(err)
 		}
 	}
-	return nil
-}
-
-// within tells whether path is dir or lies in it. Both are resolved.
-func within(path, dir string) bool {
-	rest, err := filepath.Rel(dir, path)
-	return err == nil && rest != ".." && !strings.HasPrefix(rest, ".."+string(filepath.Separator))
-}
-
-// resolve is an absolute path without links, of which not everything need be
-// there.
-func resolve(path string) (string, error) {
-	real, err := filepath.EvalSymlinks(path)
-	if !errors.Is(err, fs.ErrNotExist) || path == filepath.Dir(path) {
-		return real, err
-	}
-	parent, err := resolve(filepath.Dir(path))
-	return filepath.Join(parent, filepath.Base(path)), err
-}
-
-// checkEmpty tells whether a directory may be filled.
-func checkEmpty(path string) error {
-	d, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	if err := pgdata.CheckApart(places...); err != nil {
 		return err
 	}
-	defer func() { _ = d.Close() }() // only read from
-	switch _, err := d.Readdirnames(1); {
-	case errors.Is(err, io.EOF):
-		return nil
-	case err != nil:
-		return err
-	}
-	return &NotEmptyError{path}
+	return r.checkSpace()
 }
 
 // makeOutputs makes the directories that are to be filled, or takes empty
 // ones.
 func (r *run) makeOutputs() error {
 	for _, place := range r.places() {
-		t, err := makeTarget(place, r.modes.dir)
-		if t != nil {
-			r.targets = append(r.targets, t)
-		}
+		c, err := place.Claim()
 		if err != nil {
-			return err
+			return public(err)
 		}
+		r.claims = append(r.claims, c)
 	}
 	return nil
 }
 
-// makeTarget makes a directory and its parents. What it made is returned with
-// an error too.
-func makeTarget(path string, mode fs.FileMode) (*target, error) {
-	if err := checkEmpty(path); err != nil {
-		return nil, err
+// releaseOutputs lets go of the directories as they are.
+func (r *run) releaseOutputs() {
+	for _, c := range r.claims {
+		c.Release()
 	}
-	t := &target{path: path}
-	if info, err := os.Stat(path); err == nil {
-		t.existed, t.mode = true, info.Mode().Perm()
-		return t, os.Chmod(path, mode)
-	}
-	var missing []string
-	for dir := path; ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
-			break
-		}
-		missing = append(missing, dir)
-	}
-	for i := len(missing) - 1; i >= 0; i-- {
-		if err := durable.Mkdir(missing[i], mode); err != nil {
-			return t, err
-		}
-		t.made = append(t.made, missing[i])
-	}
-	// The mask of this process must not take away what the server needs.
-	return t, os.Chmod(path, mode)
 }
 
-// removeOutputs takes away what was made. What makes the result look whole
+// removeOutputs takes away what was made. What makes the result look complete
 // goes first.
 func (r *run) removeOutputs() (err error) {
-	if len(r.targets) > 0 {
-		for _, name := range []string{manifestFile, controlFile} {
-			if e := durable.Remove(r.output(name)); !errors.Is(e, fs.ErrNotExist) {
-				err = errors.Join(err, e)
-			}
-		}
+	if len(r.claims) > 0 {
+		err = r.claims[0].Remove(manifestFile, controlFile)
 	}
-	for i := len(r.targets) - 1; i >= 0; i-- {
-		t := r.targets[i]
-		r.log.Info("removing what was made", "directory", t.path, "existed", t.existed)
-		err = errors.Join(err, t.remove())
-	}
-	return err
-}
-
-func (t *target) remove() error {
-	if !t.existed {
-		if len(t.made) == 0 || t.made[len(t.made)-1] != t.path {
-			return t.removeParents(nil)
-		}
-		return t.removeParents(durable.RemoveAll(t.path))
-	}
-	entries, err := os.ReadDir(t.path)
-	for _, e := range entries {
-		err = errors.Join(err, durable.RemoveAll(filepath.Join(t.path, e.Name())))
-	}
-	return errors.Join(err, os.Chmod(t.path, t.mode))
-}
-
-func (t *target) removeParents(err error) error {
-	for i := len(t.made) - 1; i >= 0; i-- {
-		if e := durable.Remove(t.made[i]); e != nil && !errors.Is(e, fs.ErrNotExist) {
-			break // somebody else put something there
+	for i := len(r.claims) - 1; i >= 0; i-- {
+		c := r.claims[i]
+		r.log.Info("removing what was made", "directory", c.Path, "existed", c.Existed)
+		var foreign *pgdata.ForeignError
+		if e := c.Undo(); errors.As(e, &foreign) {
+			r.log.Warn(e.Error())
+		} else {
+			err = errors.Join(err, e)
 		}
 	}
 	return err

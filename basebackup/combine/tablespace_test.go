@@ -69,7 +69,7 @@ func TestTablespacesWithoutAPlace(t *testing.T) {
 		"another's mapping": {[]TablespaceMapping{{"/srv/space", "/new"}}, "has no tablespace mapping"},
 		"not empty":         {[]TablespaceMapping{{old, occupied}}, "exists but is not empty"},
 		"in the output":     {[]TablespaceMapping{{old, filepath.Join(root, "out", "space")}}, "lies in the output directory"},
-		"the output":        {[]TablespaceMapping{{old, filepath.Join(root, "out")}}, "lies in the output directory"},
+		"the output":        {[]TablespaceMapping{{old, filepath.Join(root, "out")}}, "is the output directory"},
 		"in an input":       {[]TablespaceMapping{{old, filepath.Join(dirs[0], "space")}}, "lies in an input"},
 		"in its own place":  {[]TablespaceMapping{{old, filepath.Join(old, "space")}}, "lies in an input"},
 		"relative":          {[]TablespaceMapping{{old, "space"}}, "is not an absolute path"},

@@ -21,6 +21,7 @@ type directory struct {
 	name   string // relative to the data directory; "" for that itself
 	input  string // the last input's
 	output string
+	place  string // the directory to be filled that output lies in
 }
 
 // member is the name of something in the directory, relative to the data
@@ -90,11 +91,11 @@ func (r *run) walk(ctx context.Context) (*tree, error) {
 		return nil, err
 	}
 	w := &walker{run: r, tree: t}
-	if err := w.walk(ctx, &directory{"", last.dir, r.options.Output}); err != nil {
+	if err := w.walk(ctx, &directory{"", last.dir, r.options.Output, r.options.Output}); err != nil {
 		return nil, err
 	}
 	for _, space := range t.tablespaces {
-		if err := w.walk(ctx, &directory{space.link(), space.from, space.path}); err != nil {
+		if err := w.walk(ctx, &directory{space.link(), space.from, space.path, space.path}); err != nil {
 			return nil, err
 		}
 	}
@@ -193,7 +194,7 @@ func (w *walker) walk(ctx context.Context, d *directory) error {
 		}
 		switch {
 		case kind == fs.ModeDir:
-			below := &directory{d.member(base), filepath.Join(d.input, base), filepath.Join(d.output, base)}
+			below := &directory{d.member(base), filepath.Join(d.input, base), filepath.Join(d.output, base), d.place}
 			if err := w.walk(ctx, below); err != nil {
 				return err
 			}

@@ -221,7 +221,7 @@ func (w *worker) clone(f *file, s *source) (*durable.File, error) {
 
 func (w *worker) link(f *file, s *source) (*durable.File, error) {
 	path := w.path(f)
-	if err := os.Link(s.path, path); err != nil {
+	if err := durable.LinkFile(s.path, path); err != nil {
 		return nil, fmt.Errorf("error while linking file from \"%s\" to \"%s\": %w", s.path, path, errors.Unwrap(err))
 	}
 	w.done.Add(s.size)

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"github.com/pgbraid/pgbraid/internal/pgdata"
 )
 
 const description = `pgbraid copies PostgreSQL clusters over the replication protocol, with the write-ahead log streamed beside the copy.`
@@ -53,7 +54,9 @@ func Main(args []string) int {
 
 // MaskModes keeps others from all that is made. Files get the modes that the
 // cluster's data directory asks for, which may be readable for the group.
-func MaskModes() { syscall.Umask(0o027) }
+// Only directories above those that are filled are made as the user's own mask
+// has it.
+func MaskModes() { pgdata.KeepMask(syscall.Umask(0o027)) }
 
 // streams are where a command writes to.
 type streams struct{ out, err io.Writer }

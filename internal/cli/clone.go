@@ -60,7 +60,6 @@ func (c *cloneCommand) summary(w io.Writer, r *basebackup.Result) {
 	fmt.Fprintf(w, "pgbraid: %s is a standby now; start it with:  pg_ctl -D %s start\n",
 		r.Directory, shellQuote(r.Directory))
 	if os.Geteuid() == 0 {
-		fmt.Fprintf(w, "pgbraid: its files belong to root, which no server runs as; first:  chown -R postgres: %s\n",
-			quoteAll(r.Directories()))
+		giveAway(w, r.Directories())
 	}
 }

@@ -133,7 +133,7 @@ func (c *combineCommand) summary(w io.Writer, r *combine.Result) {
 		for _, t := range r.Tablespaces {
 			dirs = append(dirs, t.Path)
 		}
-		fmt.Fprintf(w, "pgbraid: its files belong to root, which no server runs as; first:  chown -R postgres: %s\n", quoteAll(dirs))
+		giveAway(w, dirs)
 	}
 }
 

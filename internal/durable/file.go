@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -22,11 +23,27 @@ func OpenFile(path string, flag int, mode fs.FileMode) (*File, error) {
 	if err := refused(Change{Op: OpOpen, File: f, Path: path, Flag: flag}); err != nil {
 		return nil, err
 	}
+	isNew := isNew(flag, func() error { _, err := os.Lstat(path); return err })
 	var err error
 	if f.File, err = os.OpenFile(path, flag, mode); err != nil {
 		return nil, err
 	}
+	if isNew {
+		made(path)
+	}
 	return f, nil
+}
+
+// isNew tells whether opening a file with a flag makes its name, if it
+// succeeds and there is anyone to note it.
+func isNew(flag int, lstat func() error) bool {
+	switch {
+	case recorders() == nil || flag&os.O_CREATE == 0 || Change{Flag: flag}.Unnamed():
+		return false
+	case flag&os.O_EXCL != 0:
+		return true
+	}
+	return errors.Is(lstat(), fs.ErrNotExist)
 }
 
 // OpenFileIn is root.OpenFile.
@@ -35,9 +52,13 @@ func OpenFileIn(root *os.Root, name string, flag int, mode fs.FileMode) (*File, 
 	if err := refused(Change{Op: OpOpen, File: f, Path: f.path, Flag: flag}); err != nil {
 		return nil, err
 	}
+	isNew := isNew(flag, func() error { _, err := root.Lstat(name); return err })
 	var err error
 	if f.File, err = root.OpenFile(name, flag, mode); err != nil {
 		return nil, err
+	}
+	if isNew {
+		made(f.path)
 	}
 	return f, nil
 }

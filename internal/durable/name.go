@@ -14,15 +14,24 @@ func Mkdir(path string, mode fs.FileMode) error {
 	if err := refused(Change{Op: OpMkdir, Path: path}); err != nil {
 		return err
 	}
-	return os.Mkdir(path, mode)
+	err := os.Mkdir(path, mode)
+	if err == nil {
+		made(path)
+	}
+	return err
 }
 
 // MkdirIn is root.Mkdir.
 func MkdirIn(root *os.Root, name string, mode fs.FileMode) error {
-	if err := refused(Change{Op: OpMkdir, Path: inRoot(root, name)}); err != nil {
+	path := inRoot(root, name)
+	if err := refused(Change{Op: OpMkdir, Path: path}); err != nil {
 		return err
 	}
-	return root.Mkdir(name, mode)
+	err := root.Mkdir(name, mode)
+	if err == nil {
+		made(path)
+	}
+	return err
 }
 
 // Symlink is os.Symlink.
@@ -30,15 +39,33 @@ func Symlink(to, path string) error {
 	if err := refused(Change{Op: OpSymlink, Path: path, To: to}); err != nil {
 		return err
 	}
-	return os.Symlink(to, path)
+	err := os.Symlink(to, path)
+	if err == nil {
+		made(path)
+	}
+	return err
 }
 
 // SymlinkIn is root.Symlink.
 func SymlinkIn(root *os.Root, to, name string) error {
-	if err := refused(Change{Op: OpSymlink, Path: inRoot(root, name), To: to}); err != nil {
+	path := inRoot(root, name)
+	if err := refused(Change{Op: OpSymlink, Path: path, To: to}); err != nil {
 		return err
 	}
-	return root.Symlink(to, name)
+	err := root.Symlink(to, name)
+	if err == nil {
+		made(path)
+	}
+	return err
+}
+
+// LinkFile is os.Link. A Watcher does not see it: it changes no file.
+func LinkFile(from, path string) error {
+	err := os.Link(from, path)
+	if err == nil {
+		made(path)
+	}
+	return err
 }
 
 // RemoveAll is os.RemoveAll.
@@ -46,7 +73,11 @@ func RemoveAll(path string) error {
 	if err := refused(Change{Op: OpRemove, Path: path}); err != nil {
 		return err
 	}
-	return os.RemoveAll(path)
+	err := os.RemoveAll(path)
+	if err == nil {
+		removed(path)
+	}
+	return err
 }
 
 // Remove is os.Remove.
@@ -54,7 +85,24 @@ func Remove(path string) error {
 	if err := refused(Change{Op: OpRemove, Path: path}); err != nil {
 		return err
 	}
-	return os.Remove(path)
+	err := os.Remove(path)
+	if err == nil {
+		removed(path)
+	}
+	return err
+}
+
+// RemoveIn is root.Remove.
+func RemoveIn(root *os.Root, name string) error {
+	path := inRoot(root, name)
+	if err := refused(Change{Op: OpRemove, Path: path}); err != nil {
+		return err
+	}
+	err := root.Remove(name)
+	if err == nil {
+		removed(path)
+	}
+	return err
 }
 
 // RenameOnly is os.Rename: the name is not made durable.
@@ -62,5 +110,21 @@ func RenameOnly(from, to string) error {
 	if err := refused(Change{Op: OpRename, Path: from, To: to}); err != nil {
 		return err
 	}
-	return os.Rename(from, to)
+	err := os.Rename(from, to)
+	if err == nil {
+		renamed(from, to)
+	}
+	return err
+}
+
+// RenameIn is root.Rename: the name is not made durable.
+func RenameIn(root *os.Root, from, to string) error {
+	if err := refused(Change{Op: OpRename, Path: inRoot(root, from), To: inRoot(root, to)}); err != nil {
+		return err
+	}
+	err := root.Rename(from, to)
+	if err == nil {
+		renamed(inRoot(root, from), inRoot(root, to))
+	}
+	return err
 }

@@ -77,6 +77,7 @@ func Link(f *File, path string) error {
 	if err := unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW); err != nil {
 		return &os.LinkError{Op: "linkat", Old: from, New: path, Err: err}
 	}
+	made(path)
 	// Errors tell the name from now on. Without a second descriptor they go on
 	// telling the directory's.
 	if fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0); err == nil {

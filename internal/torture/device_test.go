@@ -26,7 +26,7 @@ func (b *bed) onFullDevice() {
 		return
 	}
 	filler := b.fill(disk, b.clean.bytes/2)
-	b.fails("no space left on device")
+	b.fails("no space left on device", "not enough space")
 	left, err := os.ReadDir(disk)
 	if err != nil || len(left) != 1 {
 		b.t.Errorf("left behind: %v, %v", left, err)
