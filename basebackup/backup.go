@@ -239,18 +239,14 @@ func (b *backup) closeReceiver() {
 func (b *backup) receiveBase(ctx context.Context) error {
 	defer b.conn.Watch(ctx)()
 	b.setPhase(phaseCopy)
-	limit := b.options.SilenceLimit
-	if limit == 0 {
-		limit = defaultSilenceLimit
-	}
-	unlimit := b.conn.LimitSilence(limit)
+	defer b.limitSilence()()
 	err := receiveArchives(b.conn, announced{
 		version:     b.server.Version,
 		tablespaces: b.tablespaces,
 		suffix:      b.options.serverCompression.Method.Suffix(),
 		manifest:    b.options.Manifest != WithoutManifest,
+		ended:       b.awaitArchiver,
 	}, &countingSink{b.sink, b})
-	unlimit()
 	if err != nil {
 		return err
 	}
@@ -261,6 +257,7 @@ func (b *backup) receiveBase(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	b.awaitArchiver(false)
 	if b.end, err = readPosition(result); err != nil {
 		return fmt.Errorf("end position: %w", err)
 	}

@@ -45,9 +45,6 @@ type sink interface {
 	manifestPath() string
 	// walkFiles names the files that came, as the manifest names them.
 	walkFiles(yield func(path string) bool)
-	// lastFile is the name of the member that came last. It may be called
-	// from any goroutine.
-	lastFile() string
 }
 
 // chooseDestination is called when the options are complete.

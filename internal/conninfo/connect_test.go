@@ -27,6 +27,7 @@ type walsender struct {
 	notice   bool              // sends a notice before its question
 	reports  map[string]string // parameter status
 	readOnly string            // what SHOW transaction_read_only answers
+	silent   bool              // answers no command
 
 	mu    sync.Mutex
 	dials int
@@ -42,6 +43,7 @@ func (w *walsender) start(t *testing.T, network, addr string) *walsender {
 	}
 	w.addr = l.Addr().String()
 	var serving sync.WaitGroup
+	var conns []net.Conn
 	serving.Go(func() {
 		for {
 			c, err := l.Accept()
@@ -50,11 +52,20 @@ func (w *walsender) start(t *testing.T, network, addr string) *walsender {
 			}
 			w.mu.Lock()
 			w.dials++
+			conns = append(conns, c)
 			w.mu.Unlock()
 			serving.Go(func() { defer c.Close(); w.serve(c) })
 		}
 	})
-	t.Cleanup(func() { l.Close(); serving.Wait() })
+	t.Cleanup(func() {
+		l.Close()
+		w.mu.Lock()
+		for _, c := range conns {
+			c.Close() // the end of its client may not reach it
+		}
+		w.mu.Unlock()
+		serving.Wait()
+	})
 	return w
 }
 
@@ -104,6 +115,9 @@ func (w *walsender) serve(c net.Conn) {
 		m, err := b.Receive()
 		if err != nil {
 			return
+		}
+		if w.silent {
+			continue
 		}
 		if q, ok := m.(*pgproto3.Query); ok && q.String == "SHOW transaction_read_only" {
 			b.Send(&pgproto3.RowDescription{Fields: []pgproto3.FieldDescription{{Name: []byte("transaction_read_only")}}})
