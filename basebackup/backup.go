@@ -65,6 +65,7 @@ type backup struct {
 	destination destination
 	conn        *replconn.Conn
 	server      logstream.Server
+	primary     string // how the standby connects
 	targets     []*target
 	walDir      string              // of a plain directory
 	receiver    *logstream.Receiver // nil: the log is not streamed

@@ -28,7 +28,11 @@ func (b *backup) connect(ctx context.Context) error {
 	if b.server, err = logstream.Describe(ctx, c); err != nil {
 		return err
 	}
-	return b.checkServer()
+	if err := b.checkServer(); err != nil {
+		return err
+	}
+	b.choosePrimaryConnInfo()
+	return nil
 }
 
 // checkServer refuses what this server's release cannot do.
