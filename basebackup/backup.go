@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/pgbraid/pgbraid/internal/durable"
 	"github.com/pgbraid/pgbraid/internal/replconn"
 	"github.com/pgbraid/pgbraid/logstream"
 	"golang.org/x/sync/errgroup"
@@ -67,8 +68,9 @@ type backup struct {
 	server      logstream.Server
 	primary     string // how the standby connects
 	targets     []*target
-	walDir      string              // of a plain directory
-	receiver    *logstream.Receiver // nil: the log is not streamed
+	fileSystems []*durable.FileSystem // that are synced as a whole
+	walDir      string                // of a plain directory
+	receiver    *logstream.Receiver   // nil: the log is not streamed
 
 	tablespaces []*Tablespace
 	start, end  logstream.Position
@@ -111,6 +113,7 @@ func Run(ctx context.Context, config *pgconn.Config, o Options) (_ *Result, err 
 		if e := b.destination.close(); err == nil {
 			err = e
 		}
+		b.closeFileSystems()
 		if err != nil {
 			b.undo()
 		}

@@ -98,6 +98,16 @@ func TestServerMayBeSilentWhileItKeepsTheBackupOnItsSide(t *testing.T) {
 	c.options.SilenceLimit = shortSilence
 	c.start()
 	c.await("data", func(p basebackup.Progress) bool { return p.Done > 0 })
+	resume := stopWalsender(t, source)
+	outlast(t, "the server is busy on its side", c)
+	resume()
+	c.must()
+}
+
+// stopWalsender stops the walsender of a clone until the function returned is
+// called, or the test ends.
+func stopWalsender(t *testing.T, source *pgtest.Cluster) (resume func()) {
+	t.Helper()
 	pid, err := strconv.Atoi(source.Query(t, "SELECT pid FROM pg_stat_replication WHERE application_name = 'clone'"))
 	if err != nil {
 		t.Fatal(err)
@@ -105,11 +115,9 @@ func TestServerMayBeSilentWhileItKeepsTheBackupOnItsSide(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	resume := func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
+	resume = func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
 	t.Cleanup(resume)
-	outlast(t, "the server is busy on its side", c)
-	resume()
-	c.must()
+	return resume
 }
 
 // While data flows, and once all of it has come, silence is a lost connection.

@@ -195,6 +195,9 @@ func (b *backup) makeTarget(what, path string) (*target, error) {
 	if t != nil {
 		b.targets = append(b.targets, t)
 	}
+	if err == nil {
+		err = b.watchFileSystem(path)
+	}
 	return t, err
 }
 

@@ -225,8 +225,9 @@ type run struct {
 	// modes of what is made, as in the last input
 	modes modes
 
-	targets []*target
-	syncer  *durable.Syncer // nil: nothing is written
+	targets     []*target
+	fileSystems []*durable.FileSystem // that are synced as a whole
+	syncer      *durable.Syncer       // nil: nothing is written
 
 	reporter reporter
 	done     atomic.Int64 // bytes of the result that are written
@@ -274,6 +275,9 @@ func (r *run) run(ctx context.Context) (result *Result, err error) {
 		return r.result(), nil
 	}
 	defer func() {
+		for _, f := range r.fileSystems {
+			f.Close()
+		}
 		if err != nil {
 			err = errors.Join(err, r.removeOutputs())
 		}

@@ -207,11 +207,9 @@ func (r *run) syncOutputs() error {
 	if r.options.NoSync {
 		return nil
 	}
-	if r.options.SyncMethod == Syncfs {
-		for _, t := range r.targets {
-			if err := durable.SyncFS(t.path); err != nil {
-				return err
-			}
+	for _, f := range r.fileSystems {
+		if err := f.Sync(); err != nil {
+			return err
 		}
 	}
 	dirs := map[string]bool{}

@@ -135,6 +135,14 @@ func (r *run) makeOutputs() error {
 		if err != nil {
 			return err
 		}
+		if r.options.NoSync || r.options.SyncMethod != Syncfs {
+			continue
+		}
+		f, err := durable.OpenFileSystem(place)
+		if err != nil {
+			return err
+		}
+		r.fileSystems = append(r.fileSystems, f)
 	}
 	return nil
 }
