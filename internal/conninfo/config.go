@@ -95,11 +95,9 @@ func (i *Info) parseOne(e endpoint) (*pgconn.Config, error) {
 			values[key] = v
 		}
 	}
-	// libpq looks for each of the two files by itself.
-	if cert, key := values["sslcert"], values["sslkey"]; cert != "" && key == "" {
-		values["sslkey"] = homeFile(".postgresql", "postgresql.key")
-	} else if cert == "" && key != "" {
-		values["sslcert"] = homeFile(".postgresql", "postgresql.crt")
+	key, err := i.clientKey(e, values)
+	if err != nil {
+		return nil, err
 	}
 	if n, _ := i.integer("connect_timeout"); n > 0 { // libpq: none below 1
 		values["connect_timeout"] = strconv.Itoa(n)
@@ -136,6 +134,7 @@ func (i *Info) parseOne(e endpoint) (*pgconn.Config, error) {
 			f.Host = e.addr
 		}
 	}
+	key.apply(c)
 	i.limitTLS(c.TLSConfig)
 	for _, f := range c.Fallbacks {
 		i.limitTLS(f.TLSConfig)

@@ -206,7 +206,7 @@ func TestVerifyingWithoutRootCertificateIsRefused(t *testing.T) {
 
 func TestConfigErrorShowsNoSecret(t *testing.T) {
 	isolate(t)
-	_, err := mustParse(t, `host=h password='SE\'CRET' sslpassword='SE\'CRET' sslcert=/none sslkey=/none`).Config()
+	_, err := mustParse(t, `host=h password='SE\'CRET' sslpassword='SE\'CRET' sslrootcert=/none`).Config()
 	if err == nil || strings.Contains(err.Error(), "CRET") || strings.Contains(err.Error(), "cannot parse") {
 		t.Errorf("got %v", err)
 	}
