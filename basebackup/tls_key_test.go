@@ -82,6 +82,28 @@ func TestClientKeys(t *testing.T) {
 	if err != nil {
 		t.Skip("no openssl to encrypt keys with")
 	}
+	run := func(args ...string) {
+		t.Helper()
+		if out, err := exec.Command(openssl, args...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	parameters, der, old := filepath.Join(dir, "parameters"), filepath.Join(dir, "der"), filepath.Join(dir, "old")
+	run("ecparam", "-name", "prime256v1", "-out", parameters)
+	try("after the curve's parameters", write("curve", readFile(parameters)+text, 0o600), "")
+	both := write("both", readFile(primary.TLS.ClientCert)+text, 0o600)
+	try("in one file with the certificate", both, "", "sslcert="+both)
+	try("in a file without any", write("neither", readFile(primary.TLS.ClientCert), 0o600), "no private key in it")
+	run("pkey", "-in", primary.TLS.ClientKey, "-outform", "DER", "-out", der)
+	try("as DER", der, "")
+	run("ec", "-in", primary.TLS.ClientKey, "-out", old, "-aes128", "-passout", "pass:open sesame")
+	mustContain(t, "the key that is encrypted the old way", readFile(old), "Proc-Type: 4,ENCRYPTED")
+	try("encrypted the old way", old, "", "sslpassword='open sesame'")
+	try("encrypted the old way, wrong password", old, "could not load", "sslpassword='open sesam'")
+	try("encrypted the old way, no password", old, "there is no sslpassword")
+	run("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", filepath.Join(dir, "another"))
+	try("of another certificate", filepath.Join(dir, "another"), "does not match")
+
 	for _, scheme := range [][]string{
 		{}, {"-v2", "aes-128-cbc"}, {"-v2", "aes-192-cbc", "-v2prf", "hmacWithSHA512"}, {"-v2", "des3", "-v2prf", "hmacWithSHA1"},
 		{"-v2", "aes-256-cbc", "-v2prf", "hmacWithSHA384", "-iter", "100000"},
@@ -90,10 +112,7 @@ func TestClientKeys(t *testing.T) {
 		path := filepath.Join(dir, "encrypted")
 		encrypt := func(scheme []string) {
 			t.Helper()
-			args := append([]string{"pkcs8", "-topk8", "-in", primary.TLS.ClientKey, "-out", path, "-passout", "pass:open sesame"}, scheme...)
-			if out, err := exec.Command(openssl, args...).CombinedOutput(); err != nil {
-				t.Fatalf("%v: %s", err, out)
-			}
+			run(append([]string{"pkcs8", "-topk8", "-in", primary.TLS.ClientKey, "-out", path, "-passout", "pass:open sesame"}, scheme...)...)
 		}
 		encrypt(scheme)
 		try("encrypted "+what, path, "", "sslpassword='open sesame'")

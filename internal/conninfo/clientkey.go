@@ -2,11 +2,13 @@ package conninfo
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -15,8 +17,7 @@ import (
 // clientKey is what this package makes of the client's certificate before, and
 // after, pgconn reads the parameters.
 type clientKey struct {
-	mode string // sslcertmode
-	// certificate is one whose key pgconn cannot read.
+	mode        string // sslcertmode
 	certificate *tls.Certificate
 	// refused is why TLS cannot be used, where it need not be.
 	refused error
@@ -26,10 +27,12 @@ type clientKey struct {
 // begins TLS (initialize_SSL in src/interfaces/libpq/fe-secure-openssl.c): a
 // certificate that is not there is done without, a key that others may read is
 // refused. With sslmode allow and prefer libpq then goes on without TLS. values
-// are what pgconn gets.
+// are what pgconn gets, which is not to read the files itself: it knows fewer
+// kinds of them.
 func (i *Info) clientKey(e endpoint, values map[string]string) (clientKey, error) {
 	k := clientKey{mode: values["sslcertmode"]}
 	mode := values["sslmode"]
+	values["sslcertmode"] = "disable"
 	if e.unix() || mode == "disable" || k.mode == "disable" {
 		return k, nil
 	}
@@ -41,16 +44,11 @@ func (i *Info) clientKey(e endpoint, values map[string]string) (clientKey, error
 		key = homeFile(".postgresql", "postgresql.key")
 	}
 	if _, err := os.Stat(cert); cert == "" || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		values["sslcertmode"] = "disable" // none of the two files is read
 		return k, nil
 	}
-	values["sslcert"], values["sslkey"] = cert, key
 	err := checkKeyFile(key)
 	if err == nil {
-		k.certificate, err = i.encryptedPair(cert, key)
-	}
-	if err != nil || k.certificate != nil {
-		values["sslcertmode"] = "disable" // pgconn is not to read them
+		k.certificate, err = i.loadPair(cert, key)
 	}
 	if err != nil && (mode == "" || mode == "prefer" || mode == "allow") {
 		k.refused, err = err, nil
@@ -93,32 +91,54 @@ func checkKeyFile(path string) error {
 	return nil
 }
 
-// encryptedPair is the certificate with its key if that is encrypted by PKCS #8,
-// which pgconn does not know; nil otherwise.
-func (i *Info) encryptedPair(cert, key string) (*tls.Certificate, error) {
-	keyText, err := os.ReadFile(key)
-	if err != nil {
-		return nil, fmt.Errorf("could not load private key file: %w", err)
-	}
-	block, _ := pem.Decode(keyText)
-	if block == nil || block.Type != encryptedKeyBlock {
-		return nil, nil
-	}
-	password := i.params["sslpassword"]
-	if password == "" {
-		return nil, fmt.Errorf("could not load private key file %q: it is encrypted, and there is no sslpassword", key)
-	}
-	plain, err := decryptKey(block.Bytes, password)
-	if err != nil {
-		return nil, fmt.Errorf("could not load private key file %q: %w", key, err)
-	}
+// loadPair reads the certificate and its key, which may be among other things in
+// one file, be encrypted, and be bare DER, as OpenSSL reads them.
+func (i *Info) loadPair(cert, key string) (*tls.Certificate, error) {
 	certText, err := os.ReadFile(cert)
 	if err != nil {
 		return nil, fmt.Errorf("could not read certificate file: %w", err)
 	}
-	pair, err := tls.X509KeyPair(certText, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: plain}))
+	keyText, err := os.ReadFile(key)
+	if err != nil {
+		return nil, fmt.Errorf("could not load private key file: %w", err)
+	}
+	der, err := keyDER(keyText, i.params["sslpassword"])
 	if err != nil {
 		return nil, fmt.Errorf("could not load private key file %q: %w", key, err)
 	}
+	// The kind of key is found out from its content.
+	pair, err := tls.X509KeyPair(certText, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	if err != nil {
+		return nil, fmt.Errorf("could not load certificate file %q with private key file %q: %w", cert, key, err)
+	}
 	return &pair, nil
+}
+
+// keyDER is the first private key in a file, which is PEM or DER.
+func keyDER(text []byte, password string) ([]byte, error) {
+	block, rest := pem.Decode(text)
+	if block == nil {
+		return text, nil
+	}
+	for ; block != nil; block, rest = pem.Decode(rest) {
+		//lint:ignore SA1019 it is weak, but keys that openssl encrypted before 1.0 are such
+		old := x509.IsEncryptedPEMBlock(block)
+		switch {
+		case !strings.HasSuffix(block.Type, "PRIVATE KEY"):
+			continue
+		case !old && block.Type != encryptedKeyBlock:
+			return block.Bytes, nil
+		case password == "":
+			return nil, errors.New("it is encrypted, and there is no sslpassword")
+		case !old:
+			return decryptKey(block.Bytes, password)
+		}
+		//lint:ignore SA1019 as above
+		der, err := x509.DecryptPEMBlock(block, []byte(password))
+		if err != nil {
+			return nil, errWrongPassword
+		}
+		return der, nil
+	}
+	return nil, errors.New("no private key in it")
 }

@@ -110,9 +110,7 @@ func (i *Info) parseOne(e endpoint) (*pgconn.Config, error) {
 	for key, v := range values {
 		text.WriteString(key + "=" + quoteAlways(v) + " ")
 	}
-	c, err := pgconn.ParseConfigWithOptions(text.String(), pgconn.ParseConfigOptions{
-		GetSSLPassword: func(context.Context) string { return i.params["sslpassword"] },
-	})
+	c, err := pgconn.ParseConfig(text.String())
 	if err != nil {
 		var parse *pgconn.ParseConfigError
 		if errors.As(err, &parse) {
