@@ -95,6 +95,11 @@ func (i *Info) parseOne(e endpoint) (*pgconn.Config, error) {
 			values[key] = v
 		}
 	}
+	// Where nothing is verified, a root certificate that is not there is not
+	// missed (initialize_SSL in src/interfaces/libpq/fe-secure-openssl.c).
+	if m := values["sslmode"]; (m == "" || slices.Contains([]string{"disable", "allow", "prefer"}, m)) && values["sslrootcert"] != "system" && !exists(values["sslrootcert"]) {
+		delete(values, "sslrootcert")
+	}
 	key, err := i.clientKey(e, values)
 	if err != nil {
 		return nil, err

@@ -265,6 +265,16 @@ func TestPassfileThatOthersCanReadIsNotUsed(t *testing.T) {
 	if err != nil || c.Password != "" || len(i.Warnings()) != 1 {
 		t.Errorf("password %q, warnings %v, %v", c.Password, i.Warnings(), err)
 	}
+	want := "password file \"" + filepath.Join(home, "pass") + "\" has group or world access; permissions should be u=rw (0600) or less"
+	if got := i.Warnings(); got[0] != want {
+		t.Errorf("warns %q", got[0])
+	}
+	if got := mustParse(t, "host=h user=u passfile="+home).Warnings(); len(got) != 1 || got[0] != "password file \""+home+"\" is not a plain file" {
+		t.Errorf("a directory: warns %q", got)
+	}
+	if got := mustParse(t, "host=h user=u password=x passfile="+home).Warnings(); got != nil {
+		t.Errorf("where it is not needed: warns %q", got)
+	}
 }
 
 func TestTargetSessionAttrsWithoutSQL(t *testing.T) {
