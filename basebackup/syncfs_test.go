@@ -35,13 +35,13 @@ func TestSyncfsTellsOfAFailureThatSomebodyElseWasTold(t *testing.T) {
 			resume := stopWalsender(t, source)
 			// What the backup has written is on the disk: only what is written
 			// now gets lost.
-			if err := durable.SyncFS(disk); err != nil {
+			if err := syncNow(disk); err != nil {
 				t.Fatal(err)
 			}
 			device.Fill(t)
 			err := os.WriteFile(filepath.Join(disk, "lost"), make([]byte, 1<<20), 0o600)
 			if err == nil {
-				err = durable.SyncFS(disk)
+				err = syncNow(disk)
 			}
 			device.MakeRoom(t)
 			resume()
@@ -53,4 +53,14 @@ func TestSyncfsTellsOfAFailureThatSomebodyElseWasTold(t *testing.T) {
 			}
 		})
 	}
+}
+
+// syncNow syncs a file system that was not open before.
+func syncNow(path string) error {
+	f, err := durable.OpenFileSystem(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
 }

@@ -38,14 +38,3 @@ func (f *FileSystem) Sync() error {
 // Close lets go of it. Nothing was written through it: there is no error that
 // could tell of something lost.
 func (f *FileSystem) Close() { _ = f.dir.Close() }
-
-// SyncFS makes the file system that holds path durable, all of it, for one who
-// has not opened it before: see FileSystem for what it cannot tell.
-func SyncFS(path string) error {
-	f, err := OpenFileSystem(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
-}
