@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/pgbraid/pgbraid/internal/durable"
 	"github.com/pgbraid/pgbraid/internal/pgdata"
 	"github.com/pgbraid/pgbraid/internal/replconn"
 	"github.com/pgbraid/pgbraid/logstream"
@@ -67,9 +68,11 @@ type backup struct {
 	destination destination
 	conn        *replconn.Conn
 	server      logstream.Server
-	claims      []*pgdata.Claim     // of the directories that are filled
-	walDir      string              // of a plain directory
-	receiver    *logstream.Receiver // nil: the log is not streamed
+	primary     string                // how the standby connects
+	claims      []*pgdata.Claim       // of the directories that are filled
+	fileSystems []*durable.FileSystem // that are synced completely
+	walDir      string                // of a plain directory
+	receiver    *logstream.Receiver   // nil: the WAL is not streamed
 
 	tablespaces []*Tablespace
 	start, end  logstream.Position
@@ -114,6 +117,7 @@ func Run(ctx context.Context, config *pgconn.Config, o Options) (_ *Result, err 
 		if e := b.destination.close(); err == nil {
 			err = e
 		}
+		b.closeFileSystems()
 		if err != nil {
 			b.undo()
 		}
@@ -253,18 +257,14 @@ func (b *backup) closeReceiver() {
 func (b *backup) receiveBase(ctx context.Context) error {
 	defer b.conn.Watch(ctx)()
 	b.setPhase(phaseCopy)
-	limit := b.options.SilenceLimit
-	if limit == 0 {
-		limit = defaultSilenceLimit
-	}
-	unlimit := b.conn.LimitSilence(limit)
+	defer b.limitSilence()()
 	err := receiveArchives(b.conn, announced{
 		version:     b.server.Version,
 		tablespaces: b.tablespaces,
 		suffix:      b.options.serverCompression.Method.Suffix(),
 		manifest:    b.options.Manifest != WithoutManifest,
+		ended:       b.awaitArchiver,
 	}, &countingSink{b.sink, b})
-	unlimit()
 	if err != nil {
 		return err
 	}
@@ -275,6 +275,7 @@ func (b *backup) receiveBase(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("end of the backup: %w", err)
 	}
+	b.awaitArchiver(false)
 	if b.end, err = readPosition(result); err != nil {
 		return fmt.Errorf("end position: %w", err)
 	}

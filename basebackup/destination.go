@@ -46,9 +46,6 @@ type sink interface {
 	manifestPath() string
 	// walkFiles names the files that came, as the manifest names them.
 	walkFiles(yield func(path string) bool)
-	// lastFile is the name of the member that came last. It may be called
-	// from any goroutine.
-	lastFile() string
 }
 
 // chooseDestination is called when the options are complete.
@@ -77,16 +74,39 @@ func (b *backup) newWriter() *durable.Writer {
 	return durable.NewDirectWriter(b.options.NoSync)
 }
 
+// watchFileSystem opens the file system of a directory that is to be filled, if
+// it is to be synced as a whole.
+func (b *backup) watchFileSystem(path string) error {
+	if b.options.NoSync || b.options.SyncMethod != Syncfs {
+		return nil
+	}
+	f, err := durable.OpenFileSystem(path)
+	if err == nil {
+		b.fileSystems = append(b.fileSystems, f)
+	}
+	return err
+}
+
+// closeFileSystems lets go of what watchFileSystem opened.
+func (b *backup) closeFileSystems() {
+	for _, f := range b.fileSystems {
+		f.Close()
+	}
+}
+
 // syncDirs makes durable what the Syncer did not: the names in dirs, each
-// directory once, or all of the file systems that dirs lie on.
+// directory once, or all of the file systems that were written to.
 func (b *backup) syncDirs(dirs []string) error {
-	sync := syncDir
+	var group errgroup.Group
+	group.SetLimit(8)
 	switch {
 	case b.options.NoSync:
 		return nil
 	case b.options.SyncMethod == Syncfs:
-		sync = durable.SyncFS
-		dirs = nil
+		for _, f := range b.fileSystems {
+			group.Go(f.Sync)
+		}
+		return group.Wait()
 	}
 	// The directories that were filled, and what holds their own names.
 	for _, c := range b.claims {
@@ -95,15 +115,13 @@ func (b *backup) syncDirs(dirs []string) error {
 			dirs = append(dirs, filepath.Dir(made))
 		}
 	}
-	var group errgroup.Group
-	group.SetLimit(8)
 	done := map[string]bool{}
 	for _, dir := range dirs {
 		if done[dir] {
 			continue
 		}
 		done[dir] = true
-		group.Go(func() error { return sync(dir) })
+		group.Go(func() error { return syncDir(dir) })
 	}
 	return group.Wait()
 }

@@ -146,8 +146,9 @@ type Options struct {
 	// SilenceLimit is after how long without a byte from the server a
 	// connection counts as lost, once data flows: 0 is 5 minutes for the base
 	// backup and 1 minute for the log, less is never. While the server makes
-	// its checkpoint or waits for its archiver, it may be silent for as long
-	// as it likes.
+	// its checkpoint, waits for its archiver or keeps the backup on its side,
+	// it may be silent for as long as it likes: then a dead peer is noticed by
+	// the keepalives of the TCP connection.
 	SilenceLimit time.Duration
 
 	// PrimaryConnInfo is how the standby connects to its primary, in libpq's

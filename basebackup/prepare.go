@@ -24,8 +24,11 @@ func (b *backup) connect(ctx context.Context) error {
 	// The log has to come from this very server.
 	b.config = c.Pin(b.config)
 
-	b.server, err = logstream.Describe(ctx, c)
-	return err
+	if b.server, err = logstream.Describe(ctx, c); err != nil {
+		return err
+	}
+	b.choosePrimaryConnInfo()
+	return nil
 }
 
 // noticeAttrs is what the server says beside a notice's message.

@@ -74,11 +74,31 @@ func (f *standbyFile) write(root *os.Root, mode fs.FileMode, sync bool) error {
 
 // standbySettings are those that the standby needs.
 func (b *backup) standbySettings() string {
-	conninfo := b.options.PrimaryConnInfo
-	if conninfo == "" {
-		conninfo = connInfo(b.config)
+	return standbySettings(b.server.Version, b.primary, b.options.Slot)
+}
+
+// choosePrimaryConnInfo decides how the standby is to connect. A server looks
+// for its primary with the libpq of its own release, and does not connect at all
+// if primary_conninfo has a parameter that this does not know: such ones are
+// left out. It is told before anything is copied.
+func (b *backup) choosePrimaryConnInfo() {
+	if !b.options.Standby {
+		return
 	}
-	return standbySettings(b.server.Version, conninfo, b.options.Slot)
+	text := b.options.PrimaryConnInfo
+	if text == "" {
+		text = connInfo(b.config)
+	}
+	release := b.server.Version / 10000
+	var left []conninfo.LeftOut
+	b.primary, left = conninfo.ForRelease(text, release)
+	for _, l := range left {
+		message := fmt.Sprintf("left %s out of primary_conninfo: PostgreSQL %d does not know it, only %d and later do", l, release, l.Since)
+		if l.Protects() {
+			message += "; the standby's connection is guarded less without it"
+		}
+		b.log.Warn(message)
+	}
 }
 
 func writeNew(root *os.Root, name string, text []byte, mode fs.FileMode, sync bool) error {

@@ -17,6 +17,9 @@ type archiveSink interface {
 	// compressed, the server has dealt with so far. Releases up to 14 do not
 	// tell.
 	serverProgress(done int64)
+	// lastFile is the name of the member that came last. It may be called
+	// from any goroutine.
+	lastFile() string
 }
 
 // announced is what is known of the stream before it begins.
@@ -25,6 +28,10 @@ type announced struct {
 	tablespaces []*Tablespace
 	suffix      string // of the archives' names, where the server compresses
 	manifest    bool   // one was asked for
+	// ended is called with true when the server may have ended the last
+	// archive and ends the backup, before it sends more, and with false when
+	// more comes. It may be called with the same again.
+	ended func(bool)
 }
 
 // receiveArchives hands the archives and the manifest to the sink. Behind it
@@ -56,23 +63,46 @@ func receiveLegacy(c *replconn.Conn, a announced, sink archiveSink) error {
 		if err := sink.beginArchive(t); err != nil {
 			return err
 		}
-		if err := receiveCopy(c, sink.archiveData); err != nil {
+		data := sink.archiveData
+		if t.base() {
+			// The end of the archive, at most 8191 bytes, waits in the
+			// server's buffer until it sends more (pq_putmessage in
+			// src/backend/libpq/pqcomm.c). pg_control with its 8192 bytes is
+			// the last file of the archive (perform_base_backup in
+			// src/backend/replication/basebackup.c).
+			data = func(p []byte) error {
+				err := sink.archiveData(p)
+				a.ended(sink.lastFile() == controlFile)
+				return err
+			}
+		}
+		if err := receiveCopy(c, data); err != nil {
 			return err
 		}
 		if err := sink.endArchive(); err != nil {
 			return err
 		}
 	}
+	a.ended(true)
 	if !a.manifest {
 		return nil
 	}
-	return receiveCopy(c, sink.manifestData)
+	if err := expectCopyOut(c); err != nil {
+		return err
+	}
+	a.ended(false)
+	return receiveCopyData(c, sink.manifestData)
 }
 
 func receiveCopy(c *replconn.Conn, data func([]byte) error) error {
 	if err := expectCopyOut(c); err != nil {
 		return err
 	}
+	return receiveCopyData(c, data)
+}
+
+// receiveCopyData reads a COPY whose beginning was read.
+func receiveCopyData(c *replconn.Conn, data func([]byte) error) error {
 	for {
 		kind, body, err := c.Receive()
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/pgbraid/pgbraid/internal/replconn"
+	"github.com/pgbraid/pgbraid/tarx"
 )
 
 // Servers from release 15 on send one COPY, in which the first byte of each
@@ -28,16 +29,21 @@ type framed struct {
 	waiting  map[string]*Tablespace // archives that have not come yet, by name
 	open     bool                   // an archive is being received
 	manifest bool                   // the manifest is
+	ended    func(bool)             // see announced
+
+	compressed bool // what ends a tar archive cannot be seen
+	trailer    bool // the last data ended as a tar archive does
 }
 
 func receiveFramed(c *replconn.Conn, a announced, sink archiveSink) error {
-	f := &framed{sink: sink, waiting: map[string]*Tablespace{}}
+	f := &framed{sink: sink, waiting: map[string]*Tablespace{}, ended: a.ended, compressed: a.suffix != ""}
 	for _, t := range a.tablespaces {
 		f.waiting[t.archive()+a.suffix] = t
 	}
 	if err := receiveCopy(c, f.message); err != nil {
 		return err
 	}
+	a.ended(!f.manifest)
 	if err := f.end(); err != nil {
 		return err
 	}
@@ -58,12 +64,17 @@ func (f *framed) message(body []byte) error {
 		return fmt.Errorf("%w: empty COPY message", replconn.ErrMalformed)
 	}
 	payload := body[1:]
+	last := f.open && len(f.waiting) == 0
+	if last {
+		f.ended(body[0] == frameProgress && (f.compressed || f.trailer))
+	}
 	switch body[0] {
 	case frameData:
 		switch {
 		case f.manifest:
 			return f.sink.manifestData(payload)
 		case f.open:
+			f.trailer = last && bytes.HasSuffix(payload, tarx.Trailer)
 			return f.sink.archiveData(payload)
 		}
 		return fmt.Errorf("%w: archive data before any archive", replconn.ErrMalformed)

@@ -60,7 +60,7 @@ func (b *backup) claim(d pgdata.Directory) error {
 		return public(err)
 	}
 	b.claims = append(b.claims, c)
-	return nil
+	return b.watchFileSystem(c.Path)
 }
 
 // release lets go of the directories as they are.

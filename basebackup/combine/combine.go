@@ -233,8 +233,9 @@ type run struct {
 	// modes of what is made, as in the last input
 	modes modes
 
-	claims []*pgdata.Claim // of the directories that are filled
-	syncer *durable.Syncer // nil: nothing is written
+	claims      []*pgdata.Claim       // of the directories that are filled
+	fileSystems []*durable.FileSystem // that are synced completely
+	syncer      *durable.Syncer       // nil: nothing is written
 
 	reporter reporter
 	done     atomic.Int64 // bytes of the result that are written
@@ -286,6 +287,9 @@ func (r *run) run(ctx context.Context) (result *Result, err error) {
 		return r.result(), nil
 	}
 	defer func() {
+		for _, f := range r.fileSystems {
+			f.Close()
+		}
 		if err != nil {
 			err = errors.Join(err, r.removeOutputs())
 		}

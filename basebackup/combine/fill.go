@@ -190,11 +190,9 @@ func (r *run) syncOutputs() error {
 	if r.options.NoSync {
 		return nil
 	}
-	if r.options.SyncMethod == Syncfs {
-		for _, c := range r.claims {
-			if err := durable.SyncFS(c.Path); err != nil {
-				return err
-			}
+	for _, f := range r.fileSystems {
+		if err := f.Sync(); err != nil {
+			return err
 		}
 	}
 	dirs := map[string]bool{}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/pgbraid/pgbraid/internal/durable"
 	"github.com/pgbraid/pgbraid/internal/pgdata"
 )
 
@@ -85,6 +86,14 @@ func (r *run) makeOutputs() error {
 			return public(err)
 		}
 		r.claims = append(r.claims, c)
+		if r.options.NoSync || r.options.SyncMethod != Syncfs {
+			continue
+		}
+		f, err := durable.OpenFileSystem(c.Path)
+		if err != nil {
+			return err
+		}
+		r.fileSystems = append(r.fileSystems, f)
 	}
 	return nil
 }

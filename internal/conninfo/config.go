@@ -95,11 +95,14 @@ func (i *Info) parseOne(e endpoint) (*pgconn.Config, error) {
 			values[key] = v
 		}
 	}
-	// libpq looks for each of the two files by itself.
-	if cert, key := values["sslcert"], values["sslkey"]; cert != "" && key == "" {
-		values["sslkey"] = homeFile(".postgresql", "postgresql.key")
-	} else if cert == "" && key != "" {
-		values["sslcert"] = homeFile(".postgresql", "postgresql.crt")
+	// Where nothing is verified, a root certificate that is not there is not
+	// missed (initialize_SSL in src/interfaces/libpq/fe-secure-openssl.c).
+	if m := values["sslmode"]; (m == "" || slices.Contains([]string{"disable", "allow", "prefer"}, m)) && values["sslrootcert"] != "system" && !exists(values["sslrootcert"]) {
+		delete(values, "sslrootcert")
+	}
+	key, err := i.clientKey(e, values)
+	if err != nil {
+		return nil, err
 	}
 	if n, _ := i.integer("connect_timeout"); n > 0 { // libpq: none below 1
 		values["connect_timeout"] = strconv.Itoa(n)
@@ -112,9 +115,7 @@ func (i *Info) parseOne(e endpoint) (*pgconn.Config, error) {
 	for key, v := range values {
 		text.WriteString(key + "=" + quoteAlways(v) + " ")
 	}
-	c, err := pgconn.ParseConfigWithOptions(text.String(), pgconn.ParseConfigOptions{
-		GetSSLPassword: func(context.Context) string { return i.params["sslpassword"] },
-	})
+	c, err := pgconn.ParseConfig(text.String())
 	if err != nil {
 		var parse *pgconn.ParseConfigError
 		if errors.As(err, &parse) {
@@ -136,6 +137,7 @@ func (i *Info) parseOne(e endpoint) (*pgconn.Config, error) {
 			f.Host = e.addr
 		}
 	}
+	key.apply(c)
 	i.limitTLS(c.TLSConfig)
 	for _, f := range c.Fallbacks {
 		i.limitTLS(f.TLSConfig)

@@ -206,7 +206,7 @@ func TestVerifyingWithoutRootCertificateIsRefused(t *testing.T) {
 
 func TestConfigErrorShowsNoSecret(t *testing.T) {
 	isolate(t)
-	_, err := mustParse(t, `host=h password='SE\'CRET' sslpassword='SE\'CRET' sslcert=/none sslkey=/none`).Config()
+	_, err := mustParse(t, `host=h password='SE\'CRET' sslpassword='SE\'CRET' sslmode=require sslrootcert=/none`).Config()
 	if err == nil || strings.Contains(err.Error(), "CRET") || strings.Contains(err.Error(), "cannot parse") {
 		t.Errorf("got %v", err)
 	}
@@ -220,5 +220,15 @@ func TestKeepalivesFollowLibpqsParameters(t *testing.T) {
 	}
 	if mustParse(t, "host=h keepalives=0").keepalives().Enable {
 		t.Error("keepalives=0 leaves them on")
+	}
+}
+
+func TestMissingRootCertificateIsMissedWhereItVerifies(t *testing.T) {
+	isolate(t)
+	for mode, want := range map[string]bool{"disable": true, "allow": true, "prefer": true, "require": false, "verify-ca": false, "verify-full": false} {
+		_, err := mustParse(t, "host=h sslrootcert=/none sslmode="+mode).Config()
+		if (err == nil) != want {
+			t.Errorf("%s: %v", mode, err)
+		}
 	}
 }

@@ -27,6 +27,7 @@ type walsender struct {
 	notice   bool              // sends a notice before its question
 	reports  map[string]string // parameter status
 	readOnly string            // what SHOW transaction_read_only answers
+	silent   bool              // answers no command
 
 	mu    sync.Mutex
 	dials int
@@ -42,6 +43,7 @@ func (w *walsender) start(t *testing.T, network, addr string) *walsender {
 	}
 	w.addr = l.Addr().String()
 	var serving sync.WaitGroup
+	var conns []net.Conn
 	serving.Go(func() {
 		for {
 			c, err := l.Accept()
@@ -50,11 +52,20 @@ func (w *walsender) start(t *testing.T, network, addr string) *walsender {
 			}
 			w.mu.Lock()
 			w.dials++
+			conns = append(conns, c)
 			w.mu.Unlock()
 			serving.Go(func() { defer c.Close(); w.serve(c) })
 		}
 	})
-	t.Cleanup(func() { l.Close(); serving.Wait() })
+	t.Cleanup(func() {
+		l.Close()
+		w.mu.Lock()
+		for _, c := range conns {
+			c.Close() // the end of its client may not reach it
+		}
+		w.mu.Unlock()
+		serving.Wait()
+	})
 	return w
 }
 
@@ -104,6 +115,9 @@ func (w *walsender) serve(c net.Conn) {
 		m, err := b.Receive()
 		if err != nil {
 			return
+		}
+		if w.silent {
+			continue
 		}
 		if q, ok := m.(*pgproto3.Query); ok && q.String == "SHOW transaction_read_only" {
 			b.Send(&pgproto3.RowDescription{Fields: []pgproto3.FieldDescription{{Name: []byte("transaction_read_only")}}})
@@ -250,6 +264,16 @@ func TestPassfileThatOthersCanReadIsNotUsed(t *testing.T) {
 	c, err := i.Config()
 	if err != nil || c.Password != "" || len(i.Warnings()) != 1 {
 		t.Errorf("password %q, warnings %v, %v", c.Password, i.Warnings(), err)
+	}
+	want := "password file \"" + filepath.Join(home, "pass") + "\" has group or world access; permissions should be u=rw (0600) or less"
+	if got := i.Warnings(); got[0] != want {
+		t.Errorf("warns %q", got[0])
+	}
+	if got := mustParse(t, "host=h user=u passfile="+home).Warnings(); len(got) != 1 || got[0] != "password file \""+home+"\" is not a plain file" {
+		t.Errorf("a directory: warns %q", got)
+	}
+	if got := mustParse(t, "host=h user=u password=x passfile="+home).Warnings(); got != nil {
+		t.Errorf("where it is not needed: warns %q", got)
 	}
 }
 

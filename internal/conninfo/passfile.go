@@ -22,12 +22,22 @@ func (i *Info) passfilePath() string {
 	return homeFile(".pgpass")
 }
 
-// Warnings tells of what was passed over but should be known: a password file
-// that others can read is not used (manual, "The Password File").
+// Warnings tells of what was passed over but should be known, in libpq's words: a
+// password file that others can read is not used (passwordFromFile in
+// src/interfaces/libpq/fe-connect.c).
 func (i *Info) Warnings() []string {
+	if i.params["password"] != "" {
+		return nil // the file is not looked at
+	}
 	path := i.passfilePath()
-	if st, err := os.Stat(path); err == nil && !passfileUsable(st) {
-		return []string{fmt.Sprintf("password file %q is not used: it must be a plain file with mode 0600 or less", path)}
+	st, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil
+	case !st.Mode().IsRegular():
+		return []string{fmt.Sprintf("password file %q is not a plain file", path)}
+	case !passfileUsable(st):
+		return []string{fmt.Sprintf("password file %q has group or world access; permissions should be u=rw (0600) or less", path)}
 	}
 	return nil
 }

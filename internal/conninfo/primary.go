@@ -25,8 +25,8 @@ func WithDBName() Option { return func(o *textOptions) { o.dbname = true } }
 // It has what flags, string, service file and environment gave, and user,
 // host, port and sslmode in any case. Unlike libpq's text it has no other
 // compiled-in default: the server that will read it has its own, perhaps of
-// another release, and a keyword that its libpq does not know would keep it
-// from connecting. The service is left out because its values are written out
+// another release. What that does not know at all, ForRelease leaves out. The
+// service is left out because its values are written out
 // and the standby's operating-system user may not have the file. A password
 // is in it if it came from the string, PGPASSWORD, the service file or the
 // prompt; one from the passfile is not, but the passfile's name is, where it
@@ -53,13 +53,9 @@ func (i *Info) text(o textOptions) string {
 	hosts, ports := i.resolvedLists()
 	var b strings.Builder
 	write := func(key, value string) {
-		if value == "" {
-			return
+		if value != "" {
+			writePair(&b, key, value)
 		}
-		if b.Len() > 0 {
-			b.WriteByte(' ')
-		}
-		b.WriteString(key + "=" + QuoteValue(value))
 	}
 	for _, k := range keywords {
 		value := i.params[k.name]

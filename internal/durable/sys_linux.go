@@ -114,21 +114,8 @@ func startWriteBack(f *File, offset, length int64) {
 // HasSyncFS tells whether this system can sync a whole file system.
 const HasSyncFS = true
 
-// SyncFS makes the file system that holds path durable, all of it.
-func SyncFS(path string) error {
-	if err := refused(Change{Op: OpSyncFS, Path: path}); err != nil {
-		return err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	// Nothing is written through this descriptor.
-	defer func() { _ = f.Close() }()
-	if err := unix.Syncfs(int(f.Fd())); err != nil {
-		return &os.PathError{Op: "syncfs", Path: path, Err: err}
-	}
-	return nil
+func syncfs(f *os.File) error {
+	return retried(func() error { return unix.Syncfs(int(f.Fd())) })
 }
 
 // hasDirect tells whether this system can write past the page cache.

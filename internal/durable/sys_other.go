@@ -33,8 +33,7 @@ func startWriteBack(*File, int64, int64) {}
 // HasSyncFS tells whether this system can sync a whole file system.
 const HasSyncFS = false
 
-// SyncFS is not to be had on this system.
-func SyncFS(string) error { return errors.ErrUnsupported }
+func syncfs(*os.File) error { return errors.ErrUnsupported }
 
 // hasDirect tells whether this system can write past the page cache.
 const hasDirect = false

@@ -2,8 +2,11 @@ package pgtest
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -33,4 +36,48 @@ func MountImage(t testing.TB, on, image string, size int64, mkfs ...string) {
 		t.Skipf("this test makes a file system: %v: %s", err, out)
 	}
 	Mount(t, on, "-o", "loop", image)
+}
+
+// Device is the device of a FailingDisk.
+type Device struct{ dir string }
+
+// FailingDisk mounts a file system whose device has room for some bytes, and
+// then fails. Without a journal only data fails to be written: all of the
+// metadata is there from the start.
+func FailingDisk(t testing.TB, size int64) (disk string, device Device) {
+	t.Helper()
+	device, disk = Device{TempDir(t)}, TempDir(t)
+	Mount(t, device.dir, "-t", "tmpfs", "-o", fmt.Sprintf("size=%d", size), "none")
+	MountImage(t, disk, filepath.Join(device.dir, "image"), 2*size,
+		"mkfs.ext2", "-q", "-N", "8192", "-E", "nodiscard,lazy_itable_init=0")
+	if err := os.Remove(filepath.Join(disk, "lost+found")); err != nil {
+		t.Fatal(err)
+	}
+	return disk, device
+}
+
+func (d Device) filler() string { return filepath.Join(d.dir, "filler") }
+
+// Fill takes what room there is: what is written anew cannot be written to the
+// device from now on.
+func (d Device) Fill(t testing.TB) {
+	t.Helper()
+	f, err := os.Create(d.filler())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for buf := make([]byte, 64<<10); err == nil; {
+		_, err = f.Write(buf)
+	}
+	if err := errors.Join(err, f.Close()); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+}
+
+// MakeRoom takes back what Fill did.
+func (d Device) MakeRoom(t testing.TB) {
+	t.Helper()
+	if err := os.Remove(d.filler()); err != nil {
+		t.Fatal(err)
+	}
 }

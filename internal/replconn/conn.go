@@ -48,6 +48,9 @@ type Conn struct {
 	// broken is why Break ended the connection.
 	broken atomic.Pointer[error]
 
+	// excused is what ExcuseSilence said.
+	excused atomic.Bool
+
 	// OnNotice, if set, gets every notice and warning of the server. It is
 	// called from the goroutine that reads.
 	OnNotice func(*pgconn.Notice)

@@ -37,7 +37,8 @@ func (s *Silence) Look() time.Duration {
 	late := passed > s.most
 	passed = min(passed, s.most)
 	s.since, s.looked = since, now
-	if since == 0 {
+	if since == 0 || s.conn.excused.Load() {
+		s.silent = 0
 		return 0
 	}
 	s.silent += passed
@@ -46,6 +47,12 @@ func (s *Silence) Look() time.Duration {
 	}
 	return time.Duration(s.silent)
 }
+
+// ExcuseSilence says that the server has a reason to be silent from now on, for
+// as long as that lasts, or that it has none any more: what passes while it has
+// one is no silence. That the server's machine is still there is then known by
+// TCP keepalives alone. It may be called from any goroutine.
+func (c *Conn) ExcuseSilence(excused bool) { c.excused.Store(excused) }
 
 // LimitSilence breaks the connection when a read waits for longer than limit,
 // with a *SilenceError. The function returned ends that.
