@@ -22,7 +22,7 @@ import (
 //   - while a write to the store takes long, often enough for the server's
 //     wal_sender_timeout, whatever the status interval;
 //   - when the server has been silent for half of what it may be: then it is
-//     asked for a reply. If it stays silent, the connection is broken off.
+//     asked for a reply. If it stays silent, the connection's own limit ends it.
 //
 // The flush position is reported only where somebody relies on it, a slot or a
 // synchronous primary: a client that reports one is a candidate for
@@ -77,12 +77,7 @@ func (f *feedback) run(ctx context.Context) {
 			// Half a tick of slack: a ticker is not exact, and an interval
 			// must not become two.
 			due := f.interval > 0 && at.Sub(last) >= f.interval-tick/2
-			silent := silence.Look()
-			if f.silence > 0 && silent >= f.silence {
-				f.conn.Break(&replconn.SilenceError{Limit: f.silence})
-				return
-			}
-			ask = f.silence > 0 && silent >= f.silence/2
+			ask = f.silence > 0 && silence.Look() >= f.silence/2
 			if !due && !ask && !f.stalled(tick) {
 				continue
 			}

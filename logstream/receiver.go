@@ -35,7 +35,8 @@ type Options struct {
 	GiveUpAfter time.Duration
 	// SilenceLimit is after how long without a word from the server, which is
 	// asked for one before, the connection counts as lost: 0 is 60 s, less is
-	// never.
+	// never. It is the limit for connecting to each server as well, where the
+	// configuration has none (ConnectTimeout).
 	SilenceLimit time.Duration
 	// Archive, if set, is asked for segments that the server no longer has.
 	// The Store must be an ImportStore.
@@ -73,12 +74,16 @@ type Receiver struct {
 	log     *slog.Logger
 
 	conn      *replconn.Conn
-	connected bool // at least once
+	unlimit   func()         // ends conn's silence limit
+	walk      *replconn.Walk // through the servers, nil once one streams
+	over      func() error   // not nil where Run is to end
+	connected bool           // at least once
 	server    identity
 	history   History // of the server's timeline, where the stream is on an older one
 	slot      string  // what this connection streams from; "" for none
 	slotReady bool    // on this connection
 	created   bool    // the permanent slot was made by this Receiver
+	hadSlot   bool    // a stream from the slot has begun
 
 	cursor   *cursor
 	flush    *flusher
@@ -159,6 +164,7 @@ func (r *Receiver) Prepare(ctx context.Context) error {
 	}
 	if err := r.identify(ctx); err != nil {
 		r.disconnect()
+		r.walk = nil
 		return err
 	}
 	return nil
@@ -203,6 +209,7 @@ func (r *Receiver) Status() Status {
 // When it returns, everything that it wrote is as durable as it will be.
 func (r *Receiver) Run(ctx context.Context, start Position) (err error) {
 	r.feedback = nil
+	r.over = ctx.Err
 	r.begin(Position{start.Timeline, r.options.SegmentSize.Floor(start.LSN)}, 0)
 	r.lastProgress = time.Now()
 	defer func() {
@@ -314,6 +321,7 @@ func (r *Receiver) serverIsAt(end LSN) {
 
 // progress is called after each message of the stream.
 func (r *Receiver) progress(serverEnd LSN) {
+	r.streaming()
 	r.pauses, r.streamed = 0, true
 	r.lastProgress = time.Now()
 	r.publish(serverEnd)
@@ -376,9 +384,13 @@ func (r *Receiver) retry(err error) State {
 	if failed != nil {
 		err = failed // it may not have been met yet
 	}
+	next, err := r.passOver(err)
 	r.mu.Lock()
 	r.status.LastError = err
 	r.mu.Unlock()
+	if next {
+		return Connecting
+	}
 	var missing *WALMissingError
 	if errors.As(err, &missing) && (r.options.Archive != "" || r.options.AllowGap) {
 		r.failure = err

@@ -24,6 +24,15 @@ type Slot struct {
 	// Recreate makes a permanent slot anew where the server has none of this
 	// name, as a standby that was promoted has not, and warns.
 	Recreate bool
+	// Expect says, with Recreate, that there must be one until a stream from it
+	// has begun: before that, its absence is a mistake in its name.
+	Expect bool
+}
+
+// recreate tells whether the slot is made anew if it is not there.
+func (r *Receiver) recreate() bool {
+	s := r.options.Slot
+	return s.Recreate && (!s.Expect || r.hadSlot)
 }
 
 // SQLSTATE codes that a walsender gives a meaning of its own.

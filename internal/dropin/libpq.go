@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pgbraid/pgbraid/internal/conninfo"
+	"github.com/pgbraid/pgbraid/internal/replconn"
 )
 
 // The tools show errors of the server, of connecting and of the operating
@@ -19,10 +20,17 @@ import (
 func describe(err error) string {
 	var (
 		connect *pgconn.ConnectError
+		servers *replconn.ServersError
 		server  *pgconn.PgError
 		path    *fs.PathError
 	)
 	switch {
+	case errors.As(err, &servers):
+		var lines []string
+		for i := range servers.List {
+			lines = append(lines, describe(servers.List[i].Err))
+		}
+		return strings.Join(lines, "\n")
 	case errors.As(err, &connect):
 		return connectError(connect)
 	case errors.As(err, &server):
