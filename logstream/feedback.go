@@ -14,7 +14,10 @@ import (
 // disk stalls and the stream with it. What is reported, and when
 // (src/bin/pg_basebackup/receivelog.c):
 //
-//   - once at the start, and then every status interval;
+//   - once at the start, where there is a status interval or the flush position
+//     is reported: a commit may wait for what is durable here already;
+//   - every status interval. What was written by then is made durable too, or it
+//     would not be for as long as the server is idle;
 //   - at once when the server asks for a reply, with what is known then, and
 //     again when what was written by then is durable, which the server's
 //     shutdown waits for;
@@ -43,6 +46,10 @@ type feedback struct {
 	busySince atomic.Int64
 	// owed is the LSN that the server waits to be told durable, 0 for none.
 	owed atomic.Uint64
+	// syncDue asks the stream's goroutine to have what was written made durable.
+	// wake ends its wait for the server.
+	syncDue atomic.Bool
+	wake    func()
 }
 
 // idleTick is how often a feedback without an interval and a timeout looks.
@@ -64,7 +71,7 @@ func (f *feedback) run(ctx context.Context) {
 	defer ticker.Stop()
 	silence := f.conn.NewSilence(max(tick, f.silence/4))
 	last := time.Now()
-	if f.interval > 0 && f.send() != nil {
+	if (f.interval > 0 || f.reportFlush) && f.send() != nil {
 		return
 	}
 	for {
@@ -81,12 +88,28 @@ func (f *feedback) run(ctx context.Context) {
 			if !due && !ask && !f.stalled(tick) {
 				continue
 			}
+			if due {
+				f.keep()
+			}
 		}
 		last = time.Now()
 		if f.sendAsking(ask) != nil {
 			return // the reading side meets the same end and reports it
 		}
 	}
+}
+
+// keep has what was written made durable, and reported where that is done.
+func (f *feedback) keep() {
+	written, durable := f.position()
+	if written == durable || f.wake == nil {
+		return
+	}
+	if f.reportFlush {
+		f.owed.Store(uint64(written))
+	}
+	f.syncDue.Store(true)
+	f.wake()
 }
 
 func (f *feedback) stalled(tick time.Duration) bool {

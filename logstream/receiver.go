@@ -327,15 +327,20 @@ func (r *Receiver) progress(serverEnd LSN) {
 	r.publish(serverEnd)
 }
 
+// interrupt has the stream look for what there is to do but to read.
+func (r *Receiver) interrupt() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.active != nil {
+		r.active.Interrupt()
+	}
+}
+
 // flushed is called by the flusher's goroutine.
 func (r *Receiver) flushed() {
 	if r.flush.failed() != nil {
 		// The stream may be waiting for a server that has nothing to send.
-		r.mu.Lock()
-		if r.active != nil {
-			r.active.Interrupt()
-		}
-		r.mu.Unlock()
+		r.interrupt()
 	}
 	if f := r.noteDurable(); f != nil {
 		f.flushed()
@@ -345,9 +350,11 @@ func (r *Receiver) flushed() {
 // noteDurable puts the durable position into the status, and tells who is to
 // report it.
 func (r *Receiver) noteDurable() *feedback {
-	durable, sealed := r.flush.progress()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	// Under the lock, as in publish: both goroutines do this, and the older
+	// position must not come last.
+	durable, sealed := r.flush.progress()
 	if sealed > r.status.Segments {
 		r.log.Debug("finished segment", "position", durable.String())
 	}

@@ -300,6 +300,7 @@ func (r *Receiver) stream(ctx context.Context) State {
 		reportFlush: r.slot != "" || r.options.Synchronous,
 		synchronous: r.options.Synchronous,
 		now:         make(chan struct{}, 1),
+		wake:        r.interrupt,
 	}
 	r.mu.Lock()
 	r.feedback = f

@@ -132,6 +132,11 @@ func (s *session) follow(ctx context.Context) (ending, error) {
 		if err := s.cursor.flush.failed(); err != nil {
 			return 0, err
 		}
+		if s.feedback.syncDue.Swap(false) {
+			if err := s.sync(); err != nil {
+				return 0, err
+			}
+		}
 		if s.synchronous && !s.conn.Buffered() {
 			if err := s.syncNow(); err != nil {
 				return 0, err
@@ -139,7 +144,7 @@ func (s *session) follow(ctx context.Context) (ending, error) {
 		}
 		kind, body, err := s.conn.Receive()
 		if errors.Is(err, os.ErrDeadlineExceeded) && s.resume(ctx) {
-			continue // a stop position was set, or the flusher failed
+			continue // a stop position was set, the flusher failed, or a sync is due
 		}
 		if err != nil {
 			return 0, err
