@@ -87,13 +87,15 @@ func (a *Archiver) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	store := NewDirStore(a.options.Directory, server.SegmentSize, DirOptions{
+		Mode: server.FileMode, NoSync: a.options.NoSync, Compression: a.options.Compression,
+		ZeroFill: a.options.Synchronous,
+	})
+	defer func() { _ = store.Close() }() // nothing of the log is in it
 	o := Options{
 		SystemIdentifier: server.SystemIdentifier,
 		SegmentSize:      server.SegmentSize,
-		Store: NewDirStore(a.options.Directory, server.SegmentSize, DirOptions{
-			Mode: server.FileMode, NoSync: a.options.NoSync, Compression: a.options.Compression,
-			ZeroFill: a.options.Synchronous,
-		}),
+		Store:            store,
 		// A slot may be missing where WAL was streamed from it: on a standby that
 		// was promoted. On an empty directory it is a mistake.
 		Slot:           Slot{Name: a.options.Slot, Recreate: a.options.Slot != "", Expect: !known},

@@ -14,6 +14,8 @@ type flusher struct {
 	changed sync.Cond // jobs, busy, err or closed changed
 	jobs    []flushJob
 	busy    bool
+	since   time.Time // when what busy says began
+	current Segment   // that it is about
 	closed  bool
 	err     error
 	durable Position
@@ -131,6 +133,23 @@ func (f *flusher) failed() error {
 	return f.err
 }
 
+// packer is a Segment that compresses before it is sealed. The processor takes
+// its time for that, which says nothing about the disk.
+type packer interface{ Packing() bool }
+
+// busyFor is how long the present job has been at the disk.
+func (f *flusher) busyFor(now time.Time) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.busy {
+		return 0
+	}
+	if p, ok := f.current.(packer); ok && p.Packing() {
+		return 0
+	}
+	return now.Sub(f.since)
+}
+
 // drain waits until every job is done.
 func (f *flusher) drain() error {
 	f.mu.Lock()
@@ -179,16 +198,16 @@ func (f *flusher) run() {
 		job := f.jobs[0]
 		f.jobs = f.jobs[1:]
 		failed := f.err
-		f.busy = true
+		begun := time.Now()
+		f.busy, f.since, f.current = true, begun, job.segment
 		f.mu.Unlock()
 
-		begun := time.Now()
 		err := job.do(failed != nil)
 		if f.took != nil && job.segment != nil && failed == nil && err == nil {
 			f.took(time.Since(begun))
 		}
 		f.mu.Lock()
-		f.busy = false
+		f.busy, f.current = false, nil
 		switch {
 		case err != nil && (f.err == nil || noRoomToPack(f.err) && !noRoom(err)):
 			f.err = &StoreError{Err: err}

@@ -3,6 +3,7 @@ package logstream
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/pgbraid/pgbraid/internal/replconn"
 )
@@ -18,8 +19,7 @@ import (
 // connect connects to the next server of the walk, or begins one.
 func (r *Receiver) connect(ctx context.Context) error {
 	if r.walk == nil {
-		r.walk = replconn.NewWalk(r.config, r.options.silenceLimit())
-		r.walk.GoOn = r.connected
+		r.walk = r.newWalk()
 	}
 	c, err := r.walk.Next(ctx)
 	if err != nil {
@@ -30,6 +30,17 @@ func (r *Receiver) connect(ctx context.Context) error {
 	r.server.name, r.server.address = r.walk.Server(), c.Address()
 	r.unlimit = c.LimitSilence(r.options.silenceLimit())
 	return nil
+}
+
+func (r *Receiver) newWalk() *replconn.Walk {
+	w := replconn.NewWalk(r.config, r.options.silenceLimit())
+	w.GoOn = r.connected
+	w.Trying = func() {
+		r.mu.Lock()
+		r.stepBegun = time.Now()
+		r.mu.Unlock()
+	}
+	return w
 }
 
 // streaming ends the walk: the server is the right one.
@@ -53,8 +64,7 @@ func (r *Receiver) passOver(err error) (next bool, verdict error) {
 		walk.Reject(err)
 	case r.server.address != "" && permanent(err):
 		// It was the right one up to here. What the others are is not known.
-		walk = replconn.NewWalk(r.config, r.options.silenceLimit())
-		walk.GoOn = true
+		walk = r.newWalk()
 		walk.Exclude(r.server.address, err)
 	default:
 		return false, err

@@ -103,6 +103,10 @@ type Receiver struct {
 	active *replconn.Conn // the one that StopAt interrupts
 	stop   *Position
 	status Status
+	// stepBegun is when the present state, or the try to connect to one more
+	// server, began. durable is the flusher, for Status.
+	stepBegun time.Time
+	durable   *flusher
 
 	writtenLag, durableLag lag
 }
@@ -127,6 +131,11 @@ type Status struct {
 	// have WAL that is not written, or not durable, here; zero if there is
 	// none. They may be early: by 0.1 s, or by half of what the lag is.
 	WrittenBehind, DurableBehind time.Time
+
+	// Stalled is for how long the Receiver has not moved where it should: a
+	// write or an fsync has not returned, or a step of connecting takes longer
+	// than it may. 0 is how it should be, also while the server is away.
+	Stalled time.Duration
 }
 
 // State of a Receiver. receiver_states.go says what leads from one to another.
@@ -200,6 +209,7 @@ func (r *Receiver) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.status
+	s.Stalled = r.stalled(time.Now())
 	s.WrittenBehind, s.DurableBehind = r.writtenLag.since(), r.durableLag.since()
 	return s
 }
@@ -248,6 +258,9 @@ func (r *Receiver) Run(ctx context.Context, start Position) (err error) {
 // lies in, with so many segments sealed before.
 func (r *Receiver) begin(durable Position, sealed int) {
 	r.flush = newFlusher(durable, sealed, r.flushed, r.options.OnFlush)
+	r.mu.Lock()
+	r.durable = r.flush
+	r.mu.Unlock()
 	durable.LSN = r.options.SegmentSize.Floor(durable.LSN)
 	r.cursor = &cursor{store: r.options.Store, size: r.options.SegmentSize, flush: r.flush, pos: durable}
 }
@@ -278,8 +291,23 @@ func (r *Receiver) beginAnew() error {
 
 func (r *Receiver) setState(s State) {
 	r.mu.Lock()
-	r.status.State = s
+	r.status.State, r.stepBegun = s, time.Now()
 	r.mu.Unlock()
+}
+
+// heard takes the server's end of WAL from a message, before anything is done
+// with what it brings: while a write hangs, the status must say that there is
+// WAL that is not here.
+func (r *Receiver) heard(serverEnd LSN) {
+	r.lastProgress = time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.status.LastMessage = r.lastProgress
+	r.status.ServerEnd = max(r.status.ServerEnd, serverEnd)
+	r.writtenLag.ahead(serverEnd, r.lastProgress)
+	r.durableLag.ahead(serverEnd, r.lastProgress)
+	r.writtenLag.reached(r.status.Written.LSN)
+	r.durableLag.reached(r.status.Durable.LSN)
 }
 
 // publish puts the positions into the status. It runs in Run's goroutine.
@@ -294,12 +322,8 @@ func (r *Receiver) publish(serverEnd LSN) {
 		if n := r.cursor.pos.LSN - s.Written.LSN; s.Written.Timeline == r.cursor.pos.Timeline && r.cursor.pos.LSN > s.Written.LSN {
 			s.Received += int64(n)
 		}
-		s.LastMessage = r.lastProgress
-		r.writtenLag.ahead(serverEnd, r.lastProgress)
-		r.durableLag.ahead(serverEnd, r.lastProgress)
 	}
 	s.Written, s.Durable = r.cursor.pos, durable
-	s.ServerEnd = max(s.ServerEnd, serverEnd)
 	r.writtenLag.reached(s.Written.LSN)
 	r.durableLag.reached(s.Durable.LSN)
 }
@@ -323,7 +347,6 @@ func (r *Receiver) serverIsAt(end LSN) {
 func (r *Receiver) progress(serverEnd LSN) {
 	r.streaming()
 	r.pauses, r.streamed = 0, true
-	r.lastProgress = time.Now()
 	r.publish(serverEnd)
 }
 

@@ -307,7 +307,8 @@ func (r *Receiver) stream(ctx context.Context) State {
 	r.mu.Unlock()
 	s := &session{
 		conn: r.conn, cursor: r.cursor, feedback: f, slot: r.slot,
-		synchronous: r.options.Synchronous, atStop: r.atStop, wakeable: r.wakeable, progress: r.progress,
+		synchronous: r.options.Synchronous, atStop: r.atStop, wakeable: r.wakeable,
+		heard: r.heard, progress: r.progress,
 		durable: func() { r.noteDurable() },
 	}
 	end, next, err := s.run(ctx)

@@ -42,7 +42,9 @@ type session struct {
 	wakeable func(bool)
 	// durable is called after this goroutine made what was written durable.
 	durable func()
-	// progress is called after each message with the server's end of WAL.
+	// heard is called with each message's end of the server's WAL, before what
+	// it brings is written: that may take long. progress is called after that.
+	heard    func(serverEnd LSN)
 	progress func(serverEnd LSN)
 }
 
@@ -186,6 +188,7 @@ func (s *session) message(body []byte) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", replconn.ErrMalformed, err)
 		}
+		s.heard(m.serverEnd)
 		done := s.busy()
 		err = s.cursor.write(m.start, m.data)
 		done()
@@ -198,6 +201,7 @@ func (s *session) message(body []byte) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", replconn.ErrMalformed, err)
 		}
+		s.heard(m.serverEnd)
 		s.progress(m.serverEnd)
 		if m.replyRequested {
 			s.feedback.asked()

@@ -34,6 +34,10 @@ func noRoomToPack(err error) bool {
 	return errors.As(err, &packing) && noRoom(packing)
 }
 
+// Packing tells whether Seal waits for the compressor. It may be called from any
+// goroutine.
+func (s *dirSegment) Packing() bool { return s.packing.Load() }
+
 func (s *dirSegment) packedPath() string {
 	return filepath.Join(s.store.dir, s.name+s.store.options.Compression.Method.Suffix())
 }
@@ -69,7 +73,9 @@ func (s *dirSegment) pack() (err error) {
 // sealPacked puts the compressed segment into the place of the partial one,
 // whose bytes need no fsync of their own then.
 func (s *dirSegment) sealPacked() error {
+	s.packing.Store(true)
 	err := <-s.packed
+	s.packing.Store(false)
 	s.packed = nil
 	last := s.packedPath()
 	if err != nil {

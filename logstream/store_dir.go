@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 
 	"github.com/pgbraid/pgbraid/internal/compress"
 	"github.com/pgbraid/pgbraid/internal/durable"
@@ -126,6 +127,20 @@ func (d *DirStore) prepareNext() {
 	}()
 }
 
+// Close lets go of what was made ready for a segment that did not come. The
+// DirStore can be used again.
+func (d *DirStore) Close() error {
+	if d.next == nil {
+		return nil
+	}
+	f := <-d.next
+	d.next = nil
+	if f == nil {
+		return nil
+	}
+	return f.Close() // it has no name
+}
+
 // giveRoom gives a file that is not as long as a segment its room on the disk.
 func (d *DirStore) giveRoom(f *durable.File) error {
 	info, err := f.Stat()
@@ -175,6 +190,8 @@ type dirSegment struct {
 	name   string
 	file   *durable.File
 	packed chan error // gets the result of compressing; nil: it is not compressed
+	// packing says that Seal waits for that.
+	packing atomic.Bool
 	// fresh says that name and length may not be durable yet.
 	fresh bool
 }

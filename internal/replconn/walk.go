@@ -36,6 +36,8 @@ type Walk struct {
 	// GoOn makes a walk go on after a server that refuses the user: to somebody
 	// who was let in before, that says something about the server.
 	GoOn bool
+	// Trying, if set, is called before each try to connect.
+	Trying func()
 
 	hosts    []*pgconn.Config // not looked up yet
 	ready    []candidate      // addresses of the present host
@@ -82,6 +84,9 @@ func (w *Walk) Next(ctx context.Context) (*Conn, error) {
 		c, ok := w.next(ctx)
 		if !ok {
 			return nil, w.Err()
+		}
+		if w.Trying != nil {
+			w.Trying()
 		}
 		conn, preferred, err := c.connect(ctx)
 		switch {
