@@ -89,7 +89,7 @@ func (a *Archiver) Run(ctx context.Context) (err error) {
 	}
 	store := NewDirStore(a.options.Directory, server.SegmentSize, DirOptions{
 		Mode: server.FileMode, NoSync: a.options.NoSync, Compression: a.options.Compression,
-		ZeroFill: a.options.Synchronous,
+		ZeroFill: a.options.Synchronous, SealFirst: a.options.Synchronous,
 	})
 	defer func() { _ = store.Close() }() // nothing of the log is in it
 	o := Options{

@@ -19,7 +19,9 @@ type flusher struct {
 	closed  bool
 	err     error
 	durable Position
-	sealed  int // segments
+	sealed  int          // segments
+	packs   []latePacker // sealed, and to be compressed
+	packing bool         // there is a goroutine that does
 
 	// advanced is called, without the lock, after the durable position moved
 	// or a job failed.
@@ -181,7 +183,7 @@ func (f *flusher) close() error {
 	f.changed.Broadcast()
 	f.mu.Unlock()
 	<-f.done
-	return f.err
+	return f.packed()
 }
 
 func (f *flusher) run() {
@@ -216,7 +218,7 @@ func (f *flusher) run() {
 		case f.err == nil:
 			f.advance(job.upTo)
 			if job.kind == flushSeal {
-				f.sealed++
+				f.countSealed(job.segment)
 			}
 		}
 		f.changed.Broadcast()

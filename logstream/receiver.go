@@ -218,7 +218,9 @@ func (r *Receiver) Status() Status {
 // the position of StopAt, or until ctx ends, which is an error like any other.
 // When it returns, everything that it wrote is as durable as it will be.
 func (r *Receiver) Run(ctx context.Context, start Position) (err error) {
+	r.mu.Lock()
 	r.feedback = nil
+	r.mu.Unlock()
 	r.over = ctx.Err
 	r.begin(Position{start.Timeline, r.options.SegmentSize.Floor(start.LSN)}, 0)
 	r.lastProgress = time.Now()
@@ -229,6 +231,7 @@ func (r *Receiver) Run(ctx context.Context, start Position) (err error) {
 		if e := r.flush.close(); err == nil {
 			err = e
 		}
+		err = errors.Join(err, r.flush.leavePacks())
 		r.publish(0)
 	}()
 	r.publish(0)
@@ -278,7 +281,11 @@ func (r *Receiver) beginAnew() error {
 	if reached.after(r.reached) {
 		r.reached = reached
 	}
-	r.begin(r.flush.progress())
+	before := r.flush
+	r.begin(before.progress())
+	r.flush.mu.Lock()
+	r.flush.addPacks(before.takePacks())
+	r.flush.mu.Unlock()
 	if r.turnedBack != r.cursor.pos {
 		r.turnedBack, r.turns = r.cursor.pos, 0
 	}

@@ -90,6 +90,54 @@ func (s *dirSegment) sealPacked() error {
 	return s.store.markArchived(s.name)
 }
 
+// sealFirst gives the segment its last name and leaves its file open, from which
+// the compressor reads. Pack or LeavePlain follows.
+func (s *dirSegment) sealFirst() error {
+	if err := s.Sync(); err != nil {
+		return errors.Join(err, s.LeavePlain())
+	}
+	last := filepath.Join(s.store.dir, s.name)
+	if err := s.store.rename(last+PartialSuffix, last); err != nil {
+		return errors.Join(err, s.LeavePlain())
+	}
+	s.store.dropPartials(s.name)
+	return s.store.markArchived(s.name)
+}
+
+// PackLater tells whether Seal leaves compressing for Pack.
+func (s *dirSegment) PackLater() bool {
+	return s.store.options.SealFirst && s.store.options.Compression.Method != compress.None
+}
+
+// Pack puts the compressed segment into the place of the one that Seal made.
+// After an error, which is one of packError, it can be called again.
+func (s *dirSegment) Pack() error {
+	if s.packed == nil { // it failed before
+		s.Full()
+	}
+	err := <-s.packed
+	s.packed = nil
+	last := s.packedPath()
+	if err == nil {
+		err = s.store.rename(last+temporarySuffix, last)
+	}
+	if err != nil {
+		_ = durable.Remove(last + temporarySuffix)
+		return &packError{err}
+	}
+	return errors.Join(durable.Remove(filepath.Join(s.store.dir, s.name)), s.file.Close())
+}
+
+// LeavePlain ends a segment that is not compressed after all.
+func (s *dirSegment) LeavePlain() error {
+	if s.packed != nil {
+		<-s.packed
+		s.packed = nil
+		_ = durable.Remove(s.packedPath() + temporarySuffix)
+	}
+	return s.file.Close()
+}
+
 // dropPartials removes what was left of a segment that is complete now, in
 // whatever form an earlier run or another tool began it. What cannot be
 // removed does no harm: complete ones come first everywhere.

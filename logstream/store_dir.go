@@ -36,6 +36,11 @@ type DirOptions struct {
 	// Compression of complete segments; the zero value is none. Partial ones
 	// and history files are never compressed.
 	Compression compress.Spec
+	// SealFirst gives a full segment its last name, durably, before it is
+	// compressed, and has the compressed one take its place later: a synchronous
+	// commit should not wait for the compressor. After a crash in between the
+	// segment stays as it is.
+	SealFirst bool
 }
 
 // DirStore is a Store in a directory, which must exist. Segments lie there
@@ -226,7 +231,10 @@ func (s *dirSegment) Full() {
 }
 
 func (s *dirSegment) Seal() error {
-	if s.packed != nil {
+	switch {
+	case s.PackLater():
+		return s.sealFirst()
+	case s.packed != nil:
 		return s.sealPacked()
 	}
 	if err := s.rename(); err != nil {
