@@ -271,7 +271,7 @@ func TestFlushPositionWaitsForTheDisk(t *testing.T) {
 	})
 	release := make(chan struct{})
 	b.store.before = func(op string) error {
-		if op == "seal" {
+		if op == "seal" || op == "sync" {
 			<-release
 		}
 		return nil

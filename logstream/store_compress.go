@@ -125,7 +125,12 @@ func (s *dirSegment) Pack() error {
 		_ = durable.Remove(last + temporarySuffix)
 		return &packError{err}
 	}
-	return errors.Join(durable.Remove(filepath.Join(s.store.dir, s.name)), s.file.Close())
+	err = errors.Join(durable.Remove(filepath.Join(s.store.dir, s.name)), s.file.Close())
+	if s.store.options.NoSync {
+		return err
+	}
+	// A crash must not bring the plain one back beside the compressed one.
+	return errors.Join(err, durable.SyncDir(s.store.dir))
 }
 
 // LeavePlain ends a segment that is not compressed after all.
