@@ -15,11 +15,17 @@ import (
 // known.
 func (b *backup) connect(ctx context.Context) error {
 	b.setPhase(phaseConnecting)
+	limit := b.options.SilenceLimit
+	if limit == 0 {
+		limit = defaultSilenceLimit
+	}
+	b.config = replconn.LimitConnect(b.config, limit)
 	c, err := replconn.Connect(ctx, b.config)
 	if err != nil {
 		return err
 	}
 	b.conn = c
+	defer c.LimitSilence(limit)() // the copy has one of its own
 	c.OnNotice = func(n *pgconn.Notice) { b.log.Warn("server: "+n.Message, noticeAttrs(n)...) }
 	// The log has to come from this very server.
 	b.config = c.Pin(b.config)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -89,16 +90,21 @@ func (a *Archiver) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	store := NewDirStore(a.options.Directory, server.SegmentSize, DirOptions{
+		Mode: server.FileMode, NoSync: a.options.NoSync, Compression: a.options.Compression,
+		ZeroFill: a.options.Synchronous, SealFirst: a.options.Synchronous,
+	})
+	defer func() { _ = store.Close() }() // nothing of the log is in it
 	o := Options{
 		SystemIdentifier: server.SystemIdentifier,
 		SegmentSize:      server.SegmentSize,
-		Store: NewDirStore(a.options.Directory, server.SegmentSize, DirOptions{
-			Mode: server.FileMode, NoSync: a.options.NoSync, Compression: a.options.Compression,
-			ZeroFill: a.options.Synchronous,
-		}),
-		// A slot may be missing where there is WAL already: on a standby that
+		Store:            store,
+		// A slot may be missing where WAL was streamed from it: on a standby that
 		// was promoted. On an empty directory it is a mistake.
-		Slot:           Slot{Name: a.options.Slot, Recreate: a.options.Slot != "" && known && !a.options.SlotAsItIs, Unasked: a.options.SlotAsItIs},
+		Slot: Slot{
+			Name: a.options.Slot, Recreate: a.options.Slot != "" && !a.options.SlotAsItIs,
+			Expect: !known, Unasked: a.options.SlotAsItIs,
+		},
 		StatusInterval: a.options.StatusInterval,
 		Synchronous:    a.options.Synchronous,
 		SilenceLimit:   a.options.SilenceLimit,
@@ -111,6 +117,7 @@ func (a *Archiver) Run(ctx context.Context) (err error) {
 		o.GiveUpAfter = -1
 	}
 	r := NewReceiver(a.config, o)
+	r.connected = true // begin was
 	if end := a.options.EndPosition; end != 0 {
 		r.StopAt(Position{LSN: end + 1})
 	}
@@ -144,15 +151,39 @@ func (a *Archiver) Status() Status {
 	return a.receiver.Status()
 }
 
-// begin decides where to start: behind what the directory has; else where the
+// begin finds a server to start from, and where: a server that cannot answer
+// is passed over as long as there is another one.
+func (a *Archiver) begin(ctx context.Context) (s Server, start Position, known bool, err error) {
+	walk := replconn.NewWalk(a.config, a.silenceLimit())
+	for {
+		c, err := walk.Next(ctx)
+		if err != nil {
+			return s, start, false, err
+		}
+		s, start, known, err = a.look(ctx, c)
+		_ = c.Close() // nothing is expected of it any more
+		var local *os.PathError
+		if err == nil || ctx.Err() != nil || errors.As(err, &local) {
+			return s, start, known, err
+		}
+		walk.Reject(err)
+		if !walk.More() {
+			return s, start, false, walk.Err()
+		}
+		a.log.Warn("passed over a server", "server", walk.Server(), "error", err)
+	}
+}
+
+func (a *Archiver) silenceLimit() time.Duration {
+	o := Options{SilenceLimit: a.options.SilenceLimit}
+	return o.silenceLimit()
+}
+
+// look decides where to start: behind what the directory has; else where the
 // slot keeps WAL from; else at the server's position (src/bin/pg_basebackup/pg_receivewal.c, FindStreamingStart). known
 // tells that the directory has something.
-func (a *Archiver) begin(ctx context.Context) (s Server, start Position, known bool, err error) {
-	c, err := replconn.Connect(ctx, a.config)
-	if err != nil {
-		return s, start, false, err
-	}
-	defer func() { _ = c.Close() }() // nothing is expected of it any more
+func (a *Archiver) look(ctx context.Context, c *replconn.Conn) (s Server, start Position, known bool, err error) {
+	defer c.LimitSilence(a.silenceLimit())()
 	if s, err = Describe(ctx, c); err != nil {
 		return s, start, false, err
 	}
@@ -191,7 +222,14 @@ func (a *Archiver) readSlot(ctx context.Context, c *replconn.Conn, s Server) (Sl
 	if s.Version >= 150000 {
 		slot, err = ReadSlot(ctx, c, a.options.Slot)
 	} else {
-		slot, err = slotOverSQL(ctx, c.Pin(a.config), a.options.Slot, s.Position.Timeline)
+		limit := a.silenceLimit()
+		sql := ctx
+		if limit > 0 {
+			var cancel context.CancelFunc
+			sql, cancel = context.WithTimeout(ctx, limit)
+			defer cancel()
+		}
+		slot, err = slotOverSQL(sql, replconn.LimitConnect(c.Pin(a.config), limit), a.options.Slot, s.Position.Timeline)
 		if err != nil && !errors.Is(err, context.Canceled) {
 			a.log.Warn("cannot ask where the slot keeps WAL from, starting at the server's position: WAL that the slot keeps from before it is not fetched",
 				"slot", a.options.Slot, "error", err)

@@ -97,7 +97,17 @@ func archive(t *testing.T, connString string, o logstream.ArchiveOptions) *archi
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Logger = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	return runArchiver(t, config, o)
+}
+
+func testLogger(t *testing.T) *slog.Logger {
+	return slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// runArchiver is archive with a configuration that is ready.
+func runArchiver(t *testing.T, config *pgconn.Config, o logstream.ArchiveOptions) *archiver {
+	t.Helper()
+	o.Logger = testLogger(t)
 	if o.StatusInterval == 0 {
 		o.StatusInterval = time.Second
 	}

@@ -79,8 +79,13 @@ func (e *TimelineError) Hint() string {
 // is shut down, before the position that was waited for.
 var ErrTerminatedEarly = errors.New("replication stream was terminated before the stop point")
 
-// permanent tells whether trying again can only give the same error.
+// permanent tells whether trying again can only give the same error. Of several
+// servers each has to say so.
 func permanent(err error) bool {
+	var servers *replconn.ServersError
+	if errors.As(err, &servers) {
+		return servers.All(permanent)
+	}
 	var (
 		store    *StoreError
 		missing  *WALMissingError
@@ -125,10 +130,13 @@ func ErrorClass(err error) string {
 		slot     *MissingSlotError
 		network  net.Error
 		connect  *pgconn.ConnectError
+		servers  *replconn.ServersError
 	)
 	switch {
 	case err == nil:
 		return ""
+	case errors.As(err, &servers):
+		return serversClass(servers)
 	case errors.As(err, &store):
 		if noRoom(err) {
 			return ClassDiskFull
@@ -156,6 +164,17 @@ func ErrorClass(err error) string {
 		return ClassConnection
 	}
 	return ClassOther
+}
+
+// serversClass is the class of what keeps the servers of a list from being
+// used: of the first one that may still be, else of the first.
+func serversClass(e *replconn.ServersError) string {
+	for _, s := range e.List {
+		if !permanent(s.Err) {
+			return ErrorClass(s.Err)
+		}
+	}
+	return ErrorClass(e.List[0].Err)
 }
 
 // sqlstateClass is the class of an error that the server sent (PostgreSQL

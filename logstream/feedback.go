@@ -14,7 +14,10 @@ import (
 // disk stalls and the stream with it. What is reported, and when
 // (src/bin/pg_basebackup/receivelog.c):
 //
-//   - once at the start, and then every status interval;
+//   - once at the start, where there is a status interval or the flush position
+//     is reported: a commit may wait for what is durable here already;
+//   - every status interval. What was written by then is made durable too, or it
+//     would not be for as long as the server is idle;
 //   - at once when the server asks for a reply, with what is known then, and
 //     again when what was written by then is durable, which the server's
 //     shutdown waits for;
@@ -22,7 +25,7 @@ import (
 //   - while a write to the store takes long, often enough for the server's
 //     wal_sender_timeout, whatever the status interval;
 //   - when the server has been silent for half of what it may be: then it is
-//     asked for a reply. If it stays silent, the connection is broken off.
+//     asked for a reply. If it stays silent, the connection's own limit ends it.
 //
 // The flush position is reported only where somebody relies on it, a slot or a
 // synchronous primary: a client that reports one is a candidate for
@@ -43,6 +46,10 @@ type feedback struct {
 	busySince atomic.Int64
 	// owed is the LSN that the server waits to be told durable, 0 for none.
 	owed atomic.Uint64
+	// syncDue asks the stream's goroutine to have what was written made durable.
+	// wake ends its wait for the server.
+	syncDue atomic.Bool
+	wake    func()
 }
 
 // idleTick is how often a feedback without an interval and a timeout looks.
@@ -64,7 +71,7 @@ func (f *feedback) run(ctx context.Context) {
 	defer ticker.Stop()
 	silence := f.conn.NewSilence(max(tick, f.silence/4))
 	last := time.Now()
-	if f.interval > 0 && f.send() != nil {
+	if (f.interval > 0 || f.reportFlush) && f.send() != nil {
 		return
 	}
 	for {
@@ -77,14 +84,12 @@ func (f *feedback) run(ctx context.Context) {
 			// Half a tick of slack: a ticker is not exact, and an interval
 			// must not become two.
 			due := f.interval > 0 && at.Sub(last) >= f.interval-tick/2
-			silent := silence.Look()
-			if f.silence > 0 && silent >= f.silence {
-				f.conn.Break(&replconn.SilenceError{Limit: f.silence})
-				return
-			}
-			ask = f.silence > 0 && silent >= f.silence/2
+			ask = f.silence > 0 && silence.Look() >= f.silence/2
 			if !due && !ask && !f.stalled(tick) {
 				continue
+			}
+			if due {
+				f.keep()
 			}
 		}
 		last = time.Now()
@@ -92,6 +97,19 @@ func (f *feedback) run(ctx context.Context) {
 			return // the reading side meets the same end and reports it
 		}
 	}
+}
+
+// keep has what was written made durable, and reported where that is done.
+func (f *feedback) keep() {
+	written, durable := f.position()
+	if written == durable || f.wake == nil {
+		return
+	}
+	if f.reportFlush {
+		f.owed.Store(uint64(written))
+	}
+	f.syncDue.Store(true)
+	f.wake()
 }
 
 func (f *feedback) stalled(tick time.Duration) bool {

@@ -198,6 +198,7 @@ func TestServerThatAskedIsToldAgainWhenAllOfItIsDurable(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := report(t, &feedback{reportFlush: true})
+		r.want("at the start", sent{0, 0, 0})
 		r.moves(100, 50)
 		r.wait(time.Second)
 		r.want("before it is asked")
@@ -215,10 +216,35 @@ func TestServerThatAskedIsToldAgainWhenAllOfItIsDurable(t *testing.T) {
 	})
 }
 
+// A server that was written to has nothing more to say: what it wrote is made
+// durable at the status interval, and that is reported.
+func TestWhatWasWrittenIsMadeDurableAtTheInterval(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		woken := 0
+		r := report(t, &feedback{interval: 10 * time.Second, reportFlush: true, wake: func() { woken++ }})
+		r.want("at the start", sent{0, 0, 0})
+		r.moves(100, 50)
+		r.wait(10 * time.Second)
+		r.want("at the interval", sent{10 * time.Second, 100, 50})
+		if woken != 1 || !r.syncDue.Swap(false) {
+			t.Errorf("woken %d times", woken)
+		}
+		r.wait(time.Second)
+		r.moves(100, 100)
+		r.want("once it is durable", sent{11 * time.Second, 100, 100})
+		r.wait(30 * time.Second)
+		if woken != 1 || r.syncDue.Load() {
+			t.Errorf("all of it is durable: woken %d times", woken)
+		}
+	})
+}
+
 func TestSynchronousReportsEachFlush(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := report(t, &feedback{reportFlush: true, synchronous: true})
+		r.want("at the start", sent{0, 0, 0})
 		r.moves(10, 10)
 		r.want("first", sent{0, 10, 10})
 		r.wait(time.Second)

@@ -31,6 +31,8 @@ func (r *Receiver) fetch(ctx context.Context) State {
 	case fetched > 0:
 		r.log.Info("took WAL from the archive", "segments", fetched, "up to", r.cursor.pos.String())
 		return Connecting
+	case !permanent(r.failure) && r.options.GiveUpAfter >= 0:
+		return Waiting // a server that could not be asked may have it
 	case r.options.AllowGap:
 		return r.leaveGap(ctx)
 	}

@@ -14,10 +14,14 @@ type flusher struct {
 	changed sync.Cond // jobs, busy, err or closed changed
 	jobs    []flushJob
 	busy    bool
+	since   time.Time // when what busy says began
+	current Segment   // that it is about
 	closed  bool
 	err     error
 	durable Position
-	sealed  int // segments
+	sealed  int          // segments
+	packs   []latePacker // sealed, and to be compressed
+	packing bool         // there is a goroutine that does
 
 	// advanced is called, without the lock, after the durable position moved
 	// or a job failed.
@@ -131,6 +135,23 @@ func (f *flusher) failed() error {
 	return f.err
 }
 
+// packer is a Segment that compresses before it is sealed. The processor takes
+// its time for that, which says nothing about the disk.
+type packer interface{ Packing() bool }
+
+// busyFor is how long the present job has been at the disk.
+func (f *flusher) busyFor(now time.Time) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.busy {
+		return 0
+	}
+	if p, ok := f.current.(packer); ok && p.Packing() {
+		return 0
+	}
+	return now.Sub(f.since)
+}
+
 // drain waits until every job is done.
 func (f *flusher) drain() error {
 	f.mu.Lock()
@@ -162,7 +183,7 @@ func (f *flusher) close() error {
 	f.changed.Broadcast()
 	f.mu.Unlock()
 	<-f.done
-	return f.err
+	return f.packed()
 }
 
 func (f *flusher) run() {
@@ -179,16 +200,16 @@ func (f *flusher) run() {
 		job := f.jobs[0]
 		f.jobs = f.jobs[1:]
 		failed := f.err
-		f.busy = true
+		begun := time.Now()
+		f.busy, f.since, f.current = true, begun, job.segment
 		f.mu.Unlock()
 
-		begun := time.Now()
 		err := job.do(failed != nil)
 		if f.took != nil && job.segment != nil && failed == nil && err == nil {
 			f.took(time.Since(begun))
 		}
 		f.mu.Lock()
-		f.busy = false
+		f.busy, f.current = false, nil
 		switch {
 		case err != nil && (f.err == nil || noRoomToPack(f.err) && !noRoom(err)):
 			f.err = &StoreError{Err: err}
@@ -197,7 +218,7 @@ func (f *flusher) run() {
 		case f.err == nil:
 			f.advance(job.upTo)
 			if job.kind == flushSeal {
-				f.sealed++
+				f.countSealed(job.segment)
 			}
 		}
 		f.changed.Broadcast()

@@ -35,7 +35,8 @@ type Options struct {
 	GiveUpAfter time.Duration
 	// SilenceLimit is after how long without a word from the server, which is
 	// asked for one before, the connection counts as lost: 0 is 60 s, less is
-	// never.
+	// never. It is the limit for connecting to each server as well, where the
+	// configuration has none (ConnectTimeout).
 	SilenceLimit time.Duration
 	// Archive, if set, is asked for segments that the server no longer has.
 	// The Store must be an ImportStore.
@@ -73,12 +74,16 @@ type Receiver struct {
 	log     *slog.Logger
 
 	conn      *replconn.Conn
-	connected bool // at least once
+	unlimit   func()         // ends conn's silence limit
+	walk      *replconn.Walk // through the servers, nil once one streams
+	over      func() error   // not nil where Run is to end
+	connected bool           // at least once
 	server    identity
 	history   History // of the server's timeline, where the stream is on an older one
 	slot      string  // what this connection streams from; "" for none
 	slotReady bool    // on this connection
 	created   bool    // the permanent slot was made by this Receiver
+	hadSlot   bool    // a stream from the slot has begun
 
 	cursor   *cursor
 	flush    *flusher
@@ -98,6 +103,10 @@ type Receiver struct {
 	active *replconn.Conn // the one that StopAt interrupts
 	stop   *Position
 	status Status
+	// stepBegun is when the present state, or the try to connect to one more
+	// server, began. durable is the flusher, for Status.
+	stepBegun time.Time
+	durable   *flusher
 
 	writtenLag, durableLag lag
 }
@@ -122,6 +131,11 @@ type Status struct {
 	// have WAL that is not written, or not durable, here; zero if there is
 	// none. They may be early: by 0.1 s, or by half of what the lag is.
 	WrittenBehind, DurableBehind time.Time
+
+	// Stalled is for how long the Receiver has not moved where it should: a
+	// write or an fsync has not returned, or a step of connecting takes longer
+	// than it may. 0 is how it should be, also while the server is away.
+	Stalled time.Duration
 }
 
 // State of a Receiver. receiver_states.go says what leads from one to another.
@@ -159,6 +173,7 @@ func (r *Receiver) Prepare(ctx context.Context) error {
 	}
 	if err := r.identify(ctx); err != nil {
 		r.disconnect()
+		r.walk = nil
 		return err
 	}
 	return nil
@@ -194,6 +209,7 @@ func (r *Receiver) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.status
+	s.Stalled = r.stalled(time.Now())
 	s.WrittenBehind, s.DurableBehind = r.writtenLag.since(), r.durableLag.since()
 	return s
 }
@@ -202,7 +218,10 @@ func (r *Receiver) Status() Status {
 // the position of StopAt, or until ctx ends, which is an error like any other.
 // When it returns, everything that it wrote is as durable as it will be.
 func (r *Receiver) Run(ctx context.Context, start Position) (err error) {
+	r.mu.Lock()
 	r.feedback = nil
+	r.mu.Unlock()
+	r.over = ctx.Err
 	r.begin(Position{start.Timeline, r.options.SegmentSize.Floor(start.LSN)}, 0)
 	r.lastProgress = time.Now()
 	defer func() {
@@ -212,6 +231,7 @@ func (r *Receiver) Run(ctx context.Context, start Position) (err error) {
 		if e := r.flush.close(); err == nil {
 			err = e
 		}
+		err = errors.Join(err, r.flush.leavePacks())
 		r.publish(0)
 	}()
 	r.publish(0)
@@ -241,6 +261,9 @@ func (r *Receiver) Run(ctx context.Context, start Position) (err error) {
 // lies in, with so many segments sealed before.
 func (r *Receiver) begin(durable Position, sealed int) {
 	r.flush = newFlusher(durable, sealed, r.flushed, r.options.OnFlush)
+	r.mu.Lock()
+	r.durable = r.flush
+	r.mu.Unlock()
 	durable.LSN = r.options.SegmentSize.Floor(durable.LSN)
 	r.cursor = &cursor{store: r.options.Store, size: r.options.SegmentSize, flush: r.flush, pos: durable}
 }
@@ -258,7 +281,11 @@ func (r *Receiver) beginAnew() error {
 	if reached.after(r.reached) {
 		r.reached = reached
 	}
-	r.begin(r.flush.progress())
+	before := r.flush
+	r.begin(before.progress())
+	r.flush.mu.Lock()
+	r.flush.addPacks(before.takePacks())
+	r.flush.mu.Unlock()
 	if r.turnedBack != r.cursor.pos {
 		r.turnedBack, r.turns = r.cursor.pos, 0
 	}
@@ -271,8 +298,23 @@ func (r *Receiver) beginAnew() error {
 
 func (r *Receiver) setState(s State) {
 	r.mu.Lock()
-	r.status.State = s
+	r.status.State, r.stepBegun = s, time.Now()
 	r.mu.Unlock()
+}
+
+// heard takes the server's end of WAL from a message, before anything is done
+// with what it brings: while a write hangs, the status must say that there is
+// WAL that is not here.
+func (r *Receiver) heard(serverEnd LSN) {
+	r.lastProgress = time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.status.LastMessage = r.lastProgress
+	r.status.ServerEnd = max(r.status.ServerEnd, serverEnd)
+	r.writtenLag.ahead(serverEnd, r.lastProgress)
+	r.durableLag.ahead(serverEnd, r.lastProgress)
+	r.writtenLag.reached(r.status.Written.LSN)
+	r.durableLag.reached(r.status.Durable.LSN)
 }
 
 // publish puts the positions into the status. It runs in Run's goroutine.
@@ -287,12 +329,8 @@ func (r *Receiver) publish(serverEnd LSN) {
 		if n := r.cursor.pos.LSN - s.Written.LSN; s.Written.Timeline == r.cursor.pos.Timeline && r.cursor.pos.LSN > s.Written.LSN {
 			s.Received += int64(n)
 		}
-		s.LastMessage = r.lastProgress
-		r.writtenLag.ahead(serverEnd, r.lastProgress)
-		r.durableLag.ahead(serverEnd, r.lastProgress)
 	}
 	s.Written, s.Durable = r.cursor.pos, durable
-	s.ServerEnd = max(s.ServerEnd, serverEnd)
 	r.writtenLag.reached(s.Written.LSN)
 	r.durableLag.reached(s.Durable.LSN)
 }
@@ -314,20 +352,25 @@ func (r *Receiver) serverIsAt(end LSN) {
 
 // progress is called after each message of the stream.
 func (r *Receiver) progress(serverEnd LSN) {
+	r.streaming()
 	r.pauses, r.streamed = 0, true
-	r.lastProgress = time.Now()
 	r.publish(serverEnd)
+}
+
+// interrupt has the stream look for what there is to do but to read.
+func (r *Receiver) interrupt() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.active != nil {
+		r.active.Interrupt()
+	}
 }
 
 // flushed is called by the flusher's goroutine.
 func (r *Receiver) flushed() {
 	if r.flush.failed() != nil {
 		// The stream may be waiting for a server that has nothing to send.
-		r.mu.Lock()
-		if r.active != nil {
-			r.active.Interrupt()
-		}
-		r.mu.Unlock()
+		r.interrupt()
 	}
 	if f := r.noteDurable(); f != nil {
 		f.flushed()
@@ -337,9 +380,11 @@ func (r *Receiver) flushed() {
 // noteDurable puts the durable position into the status, and tells who is to
 // report it.
 func (r *Receiver) noteDurable() *feedback {
-	durable, sealed := r.flush.progress()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	// Under the lock, as in publish: both goroutines do this, and the older
+	// position must not come last.
+	durable, sealed := r.flush.progress()
 	if sealed > r.status.Segments {
 		r.log.Debug("finished segment", "position", durable.String())
 	}
@@ -376,9 +421,13 @@ func (r *Receiver) retry(err error) State {
 	if failed != nil {
 		err = failed // it may not have been met yet
 	}
+	next, err := r.passOver(err)
 	r.mu.Lock()
 	r.status.LastError = err
 	r.mu.Unlock()
+	if next {
+		return Connecting
+	}
 	var missing *WALMissingError
 	if errors.As(err, &missing) && (r.options.Archive != "" || r.options.AllowGap) {
 		r.failure = err

@@ -327,3 +327,13 @@ func (s *watchedSegment) flush(what string, do func() error) error {
 	}
 	return nil
 }
+
+// What a segment of a DirStore can do beyond a Segment.
+func (s *watchedSegment) PackLater() bool {
+	p, ok := s.Segment.(interface{ PackLater() bool })
+	return ok && p.PackLater()
+}
+func (s *watchedSegment) Pack() error { return s.Segment.(interface{ Pack() error }).Pack() }
+func (s *watchedSegment) LeavePlain() error {
+	return s.Segment.(interface{ LeavePlain() error }).LeavePlain()
+}

@@ -12,7 +12,7 @@ import (
 // The Receiver's states and what leads from one to another:
 //
 //	state                does                                 then
-//	Connecting           makes the connection                 Identifying | retry
+//	Connecting           connects to the next server          Identifying | retry
 //	Identifying          system identifier, slot, timelines   Streaming | TimelineEnd | retry
 //	Streaming            START_REPLICATION to its end         Stopped (stop position)
 //	                                                          TimelineEnd | retry
@@ -22,9 +22,10 @@ import (
 //	Waiting              pauses                               Connecting | Stopped
 //	Stopped
 //
-// retry is FetchingFromArchive where the server lacks the WAL and there is
-// somewhere else to look, Stopped where trying again cannot help or the time
-// for it is over, else Waiting.
+// retry is Connecting where the list has another server to ask,
+// FetchingFromArchive where the server lacks the WAL and there is somewhere else
+// to look, Stopped where trying again cannot help or the time for it is over,
+// else Waiting.
 func (r *Receiver) step(ctx context.Context, state State) State {
 	switch state {
 	case Connecting:
@@ -83,15 +84,6 @@ func (r *Receiver) stopHere() State {
 	return Stopped
 }
 
-func (r *Receiver) connect(ctx context.Context) error {
-	c, err := replconn.Connect(ctx, r.config)
-	if err != nil {
-		return err
-	}
-	r.conn, r.slotReady = c, false
-	return nil
-}
-
 func (r *Receiver) disconnect() {
 	if r.conn == nil {
 		return
@@ -99,6 +91,7 @@ func (r *Receiver) disconnect() {
 	r.mu.Lock()
 	r.feedback = nil
 	r.mu.Unlock()
+	r.unlimit()
 	_ = r.conn.Close() // the stream's own error says more
 	r.conn = nil
 }
@@ -108,6 +101,8 @@ type identity struct {
 	timeline TimelineID
 	position LSN           // end of its WAL
 	timeout  time.Duration // wal_sender_timeout, 0: none
+	name     string        // host and port, for a person
+	address  string        // what was dialled; "" once no server is connected to
 }
 
 // identify checks that this is the right cluster, before anything is asked of
@@ -128,7 +123,7 @@ func (r *Receiver) identify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.server = identity{at.Timeline, at.LSN, parseInterval(text)}
+	r.server.timeline, r.server.position, r.server.timeout = at.Timeline, at.LSN, parseInterval(text)
 	if !r.slotReady {
 		if err := r.makeSlot(ctx); err != nil {
 			return err
@@ -185,7 +180,7 @@ func (r *Receiver) makeSlot(ctx context.Context) error {
 		}
 		r.created = true
 		r.log.Debug("created replication slot", "slot", s.Name)
-	case s.Name != "" && !s.Recreate && !s.Unasked && r.conn.ServerVersion() >= 150000:
+	case s.Name != "" && !r.recreate() && !s.Unasked && r.conn.ServerVersion() >= 150000:
 		// Without this question a wrong name would show only when the stream
 		// begins: for a clone, after the server's checkpoint.
 		slot, err := ReadSlot(ctx, r.conn, s.Name)
@@ -307,18 +302,20 @@ func (r *Receiver) stream(ctx context.Context) State {
 		reportFlush: r.slot != "" || r.options.Synchronous,
 		synchronous: r.options.Synchronous,
 		now:         make(chan struct{}, 1),
+		wake:        r.interrupt,
 	}
 	r.mu.Lock()
 	r.feedback = f
 	r.mu.Unlock()
 	s := &session{
 		conn: r.conn, cursor: r.cursor, feedback: f, slot: r.slot,
-		synchronous: r.options.Synchronous, atStop: r.atStop, wakeable: r.wakeable, progress: r.progress,
+		synchronous: r.options.Synchronous, atStop: r.atStop, wakeable: r.wakeable,
+		heard: r.heard, progress: r.progress,
 		durable: func() { r.noteDurable() },
 	}
 	end, next, err := s.run(ctx)
 	switch {
-	case err != nil && r.options.Slot.Recreate && sqlstate(err) == sqlstateUndefinedObject:
+	case err != nil && r.recreate() && sqlstate(err) == sqlstateUndefinedObject:
 		return r.recreateSlot(ctx)
 	case err != nil:
 		return r.retry(r.explain(err))

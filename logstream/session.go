@@ -42,7 +42,9 @@ type session struct {
 	wakeable func(bool)
 	// durable is called after this goroutine made what was written durable.
 	durable func()
-	// progress is called after each message with the server's end of WAL.
+	// heard is called with each message's end of the server's WAL, before what
+	// it brings is written: that may take long. progress is called after that.
+	heard    func(serverEnd LSN)
 	progress func(serverEnd LSN)
 }
 
@@ -132,6 +134,11 @@ func (s *session) follow(ctx context.Context) (ending, error) {
 		if err := s.cursor.flush.failed(); err != nil {
 			return 0, err
 		}
+		if s.feedback.syncDue.Swap(false) {
+			if err := s.sync(); err != nil {
+				return 0, err
+			}
+		}
 		if s.synchronous && !s.conn.Buffered() {
 			if err := s.syncNow(); err != nil {
 				return 0, err
@@ -139,7 +146,7 @@ func (s *session) follow(ctx context.Context) (ending, error) {
 		}
 		kind, body, err := s.conn.Receive()
 		if errors.Is(err, os.ErrDeadlineExceeded) && s.resume(ctx) {
-			continue // a stop position was set, or the flusher failed
+			continue // a stop position was set, the flusher failed, or a sync is due
 		}
 		if err != nil {
 			return 0, err
@@ -181,6 +188,7 @@ func (s *session) message(body []byte) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", replconn.ErrMalformed, err)
 		}
+		s.heard(m.serverEnd)
 		done := s.busy()
 		err = s.cursor.write(m.start, m.data)
 		done()
@@ -193,6 +201,7 @@ func (s *session) message(body []byte) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", replconn.ErrMalformed, err)
 		}
+		s.heard(m.serverEnd)
 		s.progress(m.serverEnd)
 		if m.replyRequested {
 			s.feedback.asked()

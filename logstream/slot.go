@@ -28,6 +28,15 @@ type Slot struct {
 	// slot is not there. Otherwise a server of release 15 or later is asked
 	// before.
 	Unasked bool
+	// Expect says, with Recreate, that there must be one until a stream from it
+	// has begun: before that, its absence is a mistake in its name.
+	Expect bool
+}
+
+// recreate tells whether the slot is made anew if it is not there.
+func (r *Receiver) recreate() bool {
+	s := r.options.Slot
+	return s.Recreate && (!s.Expect || r.hadSlot)
 }
 
 // SQLSTATE codes that a walsender gives a meaning of its own.

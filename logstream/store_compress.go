@@ -34,6 +34,10 @@ func noRoomToPack(err error) bool {
 	return errors.As(err, &packing) && noRoom(packing)
 }
 
+// Packing tells whether Seal waits for the compressor. It may be called from any
+// goroutine.
+func (s *dirSegment) Packing() bool { return s.packing.Load() }
+
 func (s *dirSegment) packedPath() string {
 	return filepath.Join(s.store.dir, s.name+s.store.options.Compression.Method.Suffix())
 }
@@ -69,7 +73,9 @@ func (s *dirSegment) pack() (err error) {
 // sealPacked puts the compressed segment into the place of the partial one,
 // whose bytes need no fsync of their own then.
 func (s *dirSegment) sealPacked() error {
+	s.packing.Store(true)
 	err := <-s.packed
+	s.packing.Store(false)
 	s.packed = nil
 	last := s.packedPath()
 	if err != nil {
@@ -82,6 +88,59 @@ func (s *dirSegment) sealPacked() error {
 	}
 	s.store.dropPartials(s.name)
 	return s.store.markArchived(s.name)
+}
+
+// sealFirst gives the segment its last name and leaves its file open, from which
+// the compressor reads. Pack or LeavePlain follows.
+func (s *dirSegment) sealFirst() error {
+	if err := s.Sync(); err != nil {
+		return errors.Join(err, s.LeavePlain())
+	}
+	last := filepath.Join(s.store.dir, s.name)
+	if err := s.store.rename(last+PartialSuffix, last); err != nil {
+		return errors.Join(err, s.LeavePlain())
+	}
+	s.store.dropPartials(s.name)
+	return s.store.markArchived(s.name)
+}
+
+// PackLater tells whether Seal leaves compressing for Pack.
+func (s *dirSegment) PackLater() bool {
+	return s.store.options.SealFirst && s.store.options.Compression.Method != compress.None
+}
+
+// Pack puts the compressed segment into the place of the one that Seal made.
+// After an error, which is one of packError, it can be called again.
+func (s *dirSegment) Pack() error {
+	if s.packed == nil { // it failed before
+		s.Full()
+	}
+	err := <-s.packed
+	s.packed = nil
+	last := s.packedPath()
+	if err == nil {
+		err = s.store.rename(last+temporarySuffix, last)
+	}
+	if err != nil {
+		_ = durable.Remove(last + temporarySuffix)
+		return &packError{err}
+	}
+	err = errors.Join(durable.Remove(filepath.Join(s.store.dir, s.name)), s.file.Close())
+	if s.store.options.NoSync {
+		return err
+	}
+	// A crash must not bring the plain one back beside the compressed one.
+	return errors.Join(err, durable.SyncDir(s.store.dir))
+}
+
+// LeavePlain ends a segment that is not compressed after all.
+func (s *dirSegment) LeavePlain() error {
+	if s.packed != nil {
+		<-s.packed
+		s.packed = nil
+		_ = durable.Remove(s.packedPath() + temporarySuffix)
+	}
+	return s.file.Close()
 }
 
 // dropPartials removes what was left of a segment that is complete now, in

@@ -23,7 +23,7 @@ import (
 // after some segments.
 func noRoomToPack(t *testing.T, after int, synchronous bool, refusal error) (b *scripted, full *atomic.Bool, log *powerloss.Log) {
 	b = scriptRange(t, origin, origin+3<<20+512<<10, func(_ *walsender.Options, do *logstream.DirOptions, o *logstream.Options) {
-		do.NoSync = false
+		do.NoSync, do.SealFirst = false, synchronous
 		do.Compression = compress.Spec{Method: compress.Gzip, Level: 1}
 		o.GiveUpAfter, o.Synchronous = 0, synchronous
 	})

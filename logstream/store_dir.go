@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 
 	"github.com/pgbraid/pgbraid/internal/compress"
 	"github.com/pgbraid/pgbraid/internal/durable"
@@ -35,6 +36,11 @@ type DirOptions struct {
 	// Compression of complete segments; the zero value is none. Partial ones
 	// and history files are never compressed.
 	Compression compress.Spec
+	// SealFirst gives a full segment its last name, durably, before it is
+	// compressed, and has the compressed one take its place later: a synchronous
+	// commit should not wait for the compressor. After a crash in between the
+	// segment stays as it is.
+	SealFirst bool
 }
 
 // DirStore is a Store in a directory, which must exist. Segments lie there
@@ -126,6 +132,20 @@ func (d *DirStore) prepareNext() {
 	}()
 }
 
+// Close lets go of what was made ready for a segment that did not come. The
+// DirStore can be used again.
+func (d *DirStore) Close() error {
+	if d.next == nil {
+		return nil
+	}
+	f := <-d.next
+	d.next = nil
+	if f == nil {
+		return nil
+	}
+	return f.Close() // it has no name
+}
+
 // giveRoom gives a file that is not as long as a segment its room on the disk.
 func (d *DirStore) giveRoom(f *durable.File) error {
 	info, err := f.Stat()
@@ -175,6 +195,8 @@ type dirSegment struct {
 	name   string
 	file   *durable.File
 	packed chan error // gets the result of compressing; nil: it is not compressed
+	// packing says that Seal waits for that.
+	packing atomic.Bool
 	// fresh says that name and length may not be durable yet.
 	fresh bool
 }
@@ -209,7 +231,10 @@ func (s *dirSegment) Full() {
 }
 
 func (s *dirSegment) Seal() error {
-	if s.packed != nil {
+	switch {
+	case s.PackLater():
+		return s.sealFirst()
+	case s.packed != nil:
 		return s.sealPacked()
 	}
 	if err := s.rename(); err != nil {

@@ -34,6 +34,8 @@ const (
 	beforeReady = 200 * time.Millisecond
 	// statusEvery is how often the service manager gets a new status line.
 	statusEvery = 5 * time.Second
+	// showStall is from when on the status line tells that something hangs.
+	showStall = 5 * time.Second
 	// fetchExtension is how much more time to start is asked for, again and
 	// again, while WAL comes from the archive: there may be much of it.
 	fetchExtension = time.Minute
@@ -41,7 +43,7 @@ const (
 
 // service tells the service manager how the receiver does. It is ready once
 // the stream runs for the first time. The watchdog is fed as long as the
-// receiver gives its status and has not stopped.
+// receiver gives its status, has not stopped, and nothing that it does hangs.
 type service struct {
 	notifier *sdnotify.Notifier
 	status   func() logstream.Status
@@ -99,7 +101,7 @@ func (s *service) look() time.Duration {
 	}
 	if w := s.notifier.WatchdogInterval(); w > 0 {
 		pause = min(pause, max(w/2, time.Millisecond))
-		if now.State != logstream.Stopped {
+		if now.State != logstream.Stopped && now.Stalled < w/2 {
 			messages = append(messages, sdnotify.Watchdog)
 		}
 	}
@@ -139,6 +141,9 @@ func statusLine(s logstream.Status) string {
 	}
 	if s.ServerEnd > s.Durable.LSN && s.Written.Timeline != 0 {
 		text += fmt.Sprintf(", %d bytes behind the server", s.ServerEnd-s.Durable.LSN)
+	}
+	if s.Stalled >= showStall {
+		text += fmt.Sprintf(", hanging for %s", s.Stalled.Round(time.Second))
 	}
 	if s.State == logstream.Waiting {
 		text += ", last error: " + logstream.ErrorClass(s.LastError)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -16,6 +17,8 @@ import (
 
 	"github.com/pgbraid/pgbraid/internal/pgtest"
 	"github.com/pgbraid/pgbraid/internal/pgtest/walsender"
+	"github.com/pgbraid/pgbraid/internal/sdnotify"
+	"github.com/pgbraid/pgbraid/logstream"
 )
 
 // It is not parallel: it sets the environment.
@@ -125,5 +128,58 @@ func TestMetricsAddressIsTakenBeforeTheServerIsAsked(t *testing.T) {
 	}
 	if n := len(server.Startups()); n != 0 {
 		t.Errorf("the server was asked %d times", n)
+	}
+}
+
+// The watchdog is to end a receiver that hangs, so it is fed only while nothing
+// does. It is not parallel: it sets the environment.
+func TestWatchdogIsFedOnlyWhileNothingHangs(t *testing.T) {
+	dir, err := os.MkdirTemp("", "sd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	name := filepath.Join(dir, "notify")
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = socket.Close() })
+	t.Setenv("NOTIFY_SOCKET", name)
+	t.Setenv("WATCHDOG_USEC", "60000000")
+	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
+	notifier, err := sdnotify.FromEnvironment()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var now logstream.Status
+	s := newService(notifier, func() logstream.Status { return now }, slog.New(slog.DiscardHandler))
+	for _, c := range []struct {
+		state   logstream.State
+		stalled time.Duration
+		fed     bool
+	}{
+		{logstream.Streaming, 0, true},
+		{logstream.Streaming, 20 * time.Second, true},
+		{logstream.Streaming, 40 * time.Second, false},
+		{logstream.Connecting, 40 * time.Second, false},
+		{logstream.Waiting, 0, true},
+		{logstream.Stopped, 0, false},
+	} {
+		now = logstream.Status{State: c.state, Stalled: c.stalled}
+		s.lastText = "something else"
+		s.look()
+		buf := make([]byte, 4096)
+		if err := socket.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		n, err := socket.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(buf[:n])
+		if strings.Contains(text, sdnotify.Watchdog) != c.fed || strings.Contains(text, "hanging for") != (c.stalled > 0) {
+			t.Errorf("%s, stalled for %s: %q", c.state, c.stalled, text)
+		}
 	}
 }

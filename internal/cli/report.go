@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pgbraid/pgbraid/internal/conninfo"
 	"github.com/pgbraid/pgbraid/internal/progress"
+	"github.com/pgbraid/pgbraid/internal/replconn"
 )
 
 // report shows an error in one line, and advice on it in another.
@@ -31,6 +32,22 @@ func oneLine(text string) string {
 // Describe is the error's text. pgconn tells of each address and each way of
 // using TLS that it tried; what is left of that is each cause once.
 func Describe(err error) string {
+	var servers *replconn.ServersError
+	if errors.As(err, &servers) {
+		before, _, _ := strings.Cut(err.Error(), servers.Error())
+		var causes, others []string
+		for i := range servers.List {
+			if text, ok := strings.CutPrefix(Describe(&servers.List[i]), couldNotConnect); ok {
+				causes = append(causes, text)
+			} else {
+				others = append(others, text)
+			}
+		}
+		if len(causes) > 0 {
+			others = append([]string{couldNotConnect + strings.Join(causes, "; ")}, others...)
+		}
+		return before + strings.Join(others, "; ")
+	}
 	var connect *pgconn.ConnectError
 	if !errors.As(err, &connect) {
 		return err.Error()
@@ -47,8 +64,10 @@ func Describe(err error) string {
 	if len(causes) == 0 {
 		return err.Error()
 	}
-	return before + "could not connect: " + strings.Join(causes, "; ")
+	return before + couldNotConnect + strings.Join(causes, "; ")
 }
+
+const couldNotConnect = "could not connect: "
 
 // Hint finds advice on an error: its own, the server's, or that on a
 // connection that could not be made.

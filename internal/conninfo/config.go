@@ -104,7 +104,7 @@ func (i *Info) parseOne(e endpoint) (*pgconn.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n, _ := i.integer("connect_timeout"); n > 0 { // libpq: none below 1
+	if n := i.connectTimeout(); n > 0 {
 		values["connect_timeout"] = strconv.Itoa(n)
 	}
 	if i.serviceFile != "" {
@@ -143,6 +143,21 @@ func (i *Info) parseOne(e endpoint) (*pgconn.Config, error) {
 		i.limitTLS(f.TLSConfig)
 	}
 	return c, nil
+}
+
+// defaultConnectTimeout is in seconds. libpq has none: it waits for ever for a
+// server whose machine or processes stand still, and never tries the next one
+// of the list.
+const defaultConnectTimeout = 30
+
+// connectTimeout is how many seconds each address of each host has to let this
+// side in; 0 is for ever, which is what libpq takes 0 and less for.
+func (i *Info) connectTimeout() int {
+	n, given := i.integer("connect_timeout")
+	if !given {
+		return defaultConnectTimeout
+	}
+	return max(n, 0)
 }
 
 // limitTLS sets the range of TLS versions. Go's lowest is TLS 1.2, as libpq's.

@@ -232,3 +232,19 @@ func TestMissingRootCertificateIsMissedWhereItVerifies(t *testing.T) {
 		}
 	}
 }
+
+func TestConnectingHasALimitUnlessNoneIsAskedFor(t *testing.T) {
+	isolate(t)
+	for text, want := range map[string]time.Duration{
+		"": 30 * time.Second, "connect_timeout=7": 7 * time.Second, "connect_timeout=0": 0, "connect_timeout=-1": 0,
+	} {
+		c, err := mustParse(t, "host=a,b user=u "+text).Config()
+		if err != nil || c.ConnectTimeout != want {
+			t.Errorf("%q: %s, %v; want %s", text, c.ConnectTimeout, err, want)
+		}
+	}
+	t.Setenv("PGCONNECT_TIMEOUT", "9")
+	if c, err := mustParse(t, "host=a user=u").Config(); err != nil || c.ConnectTimeout != 9*time.Second {
+		t.Errorf("from the environment: %v, %v", c.ConnectTimeout, err)
+	}
+}

@@ -20,10 +20,17 @@ import (
 func describe(err error) string {
 	var (
 		connect *pgconn.ConnectError
+		servers *replconn.ServersError
 		server  *pgconn.PgError
 		path    *fs.PathError
 	)
 	switch {
+	case errors.As(err, &servers):
+		var lines []string
+		for i := range servers.List {
+			lines = append(lines, describe(servers.List[i].Err))
+		}
+		return strings.Join(lines, "\n")
 	case errors.As(err, &connect):
 		return connectError(connect)
 	case errors.As(err, &server):

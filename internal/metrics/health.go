@@ -13,13 +13,26 @@ import (
 // status messages it does not send keepalives of its own accord.
 const maxSilence = time.Minute
 
-// alive tells whether the receiver works, be it only at getting the stream
-// back.
-func alive(s logstream.Status) bool { return s.State != logstream.Stopped }
+const (
+	// notReadyAfter is how long a write or an fsync may take before others
+	// should know: a disk that is only slow is faster.
+	notReadyAfter = 30 * time.Second
+	// deadAfter is when there is no more hope that it returns.
+	deadAfter = 5 * time.Minute
+)
 
-// ready tells whether WAL comes in, from the server or from the archive.
+// alive tells whether the receiver works, be it only at getting the stream
+// back: each step of that has a limit. One that hangs for long does not work.
+func alive(s logstream.Status) bool {
+	return s.State != logstream.Stopped && s.Stalled < deadAfter
+}
+
+// ready tells whether WAL comes in, from the server or from the archive, and
+// gets to the disk.
 func ready(s logstream.Status, now time.Time) bool {
 	switch {
+	case s.Stalled >= notReadyAfter:
+		return false
 	case s.State == logstream.FetchingFromArchive:
 		return true
 	case !streaming(s):
@@ -47,6 +60,7 @@ type health struct {
 	LagBytes       *uint64  `json:"flushed_lag_bytes,omitempty"`
 	LagSeconds     *float64 `json:"flushed_lag_seconds,omitempty"`
 	MessageSeconds *float64 `json:"seconds_since_last_message,omitempty"`
+	StalledSeconds float64  `json:"stalled_seconds"`
 	Reconnects     int      `json:"reconnects"`
 	Gaps           int      `json:"gaps"`
 	LastError      string   `json:"last_error_class,omitempty"`
@@ -55,7 +69,8 @@ type health struct {
 func newHealth(s logstream.Status, now time.Time) health {
 	h := health{
 		State: stateName(s.State), Alive: alive(s), Ready: ready(s, now),
-		Reconnects: s.Lost, Gaps: s.Gaps, LastError: logstream.ErrorClass(s.LastError),
+		StalledSeconds: s.Stalled.Seconds(),
+		Reconnects:     s.Lost, Gaps: s.Gaps, LastError: logstream.ErrorClass(s.LastError),
 	}
 	if s.Written.Timeline != 0 {
 		h.Timeline = uint32(s.Written.Timeline)

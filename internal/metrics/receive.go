@@ -49,6 +49,7 @@ var (
 	lagBytesDesc    = desc("lag_bytes", "WAL that the server has and that is not written, or not flushed, here.", "position")
 	lagSecondsDesc  = desc("lag_seconds", "Age of the oldest WAL that is not written, or not flushed, here. Without a stream: at least the time since the last message.", "position")
 	lastMessageDesc = desc("last_message_timestamp_seconds", "When the server's last message came. One with nothing to say may be silent for hours.")
+	stalledDesc     = desc("stalled_seconds", "For how long a write, an fsync or a step of connecting has hung; 0 while nothing does.")
 	bytesDesc       = desc("bytes_total", "WAL that was received.")
 	segmentsDesc    = desc("segments_total", "Segments that the stream filled and that are durable.")
 	reconnectsDesc  = desc("reconnects_total", "Times that the stream was lost, or could not be got back, and was tried again.")
@@ -59,7 +60,7 @@ var (
 
 	descs = []*prometheus.Desc{
 		stateDesc, readyDesc, timelineDesc, receivedDesc, writtenDesc, flushedDesc, serverDesc,
-		lagBytesDesc, lagSecondsDesc, lastMessageDesc, bytesDesc, segmentsDesc, reconnectsDesc,
+		lagBytesDesc, lagSecondsDesc, lastMessageDesc, stalledDesc, bytesDesc, segmentsDesc, reconnectsDesc,
 		switchesDesc, gapsDesc, diskFullDesc, lastErrorDesc,
 	}
 
@@ -121,6 +122,7 @@ func (r *Receive) Collect(ch chan<- prometheus.Metric) {
 	if !s.LastMessage.IsZero() {
 		gauge(lastMessageDesc, float64(s.LastMessage.UnixMilli())/1000)
 	}
+	gauge(stalledDesc, s.Stalled.Seconds())
 	counter(bytesDesc, float64(s.Received))
 	counter(segmentsDesc, float64(s.Segments))
 	counter(reconnectsDesc, float64(s.Lost))

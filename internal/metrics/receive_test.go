@@ -219,6 +219,9 @@ func TestReadyWhileWALComesIn(t *testing.T) {
 		"identifying":            {logstream.Status{State: logstream.Identifying}, 503},
 		"waiting":                {logstream.Status{State: logstream.Waiting}, 503},
 		"stopped":                {logstream.Status{State: logstream.Stopped}, 503},
+		"a slow write":           {logstream.Status{State: logstream.Streaming, Stalled: 10 * time.Second}, 200},
+		"a write that hangs":     {logstream.Status{State: logstream.Streaming, Stalled: 31 * time.Second}, 503},
+		"a hanging archive disk": {logstream.Status{State: logstream.FetchingFromArchive, Stalled: 31 * time.Second}, 503},
 	} {
 		address := fixed(t, c.status)
 		code, body := get(t, address, "/readyz")

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -45,8 +46,10 @@ type Conn struct {
 	// ctx is the one that Watch holds now; its end ends a blocked read.
 	ctx atomic.Pointer[context.Context]
 
-	// broken is why Break ended the connection.
+	// broken is why Break ended the connection. taking is held while net is
+	// exchanged, so that Break ends the one that is read from.
 	broken atomic.Pointer[error]
+	taking sync.Mutex
 
 	// excused is what ExcuseSilence said.
 	excused atomic.Bool
@@ -122,6 +125,30 @@ func Connect(ctx context.Context, config *pgconn.Config) (*Conn, error) {
 func (c *Conn) Pin(config *pgconn.Config) *pgconn.Config {
 	pinned := config.Copy()
 	dial, want := config.DialFunc, c.address
+	// The other hosts are left out, so that nobody takes them for servers that
+	// could not be reached.
+	var list []*pgconn.FallbackConfig
+	for _, h := range hosts(config) {
+		if !mayLeadTo(h, want) {
+			continue
+		}
+		list = append(list, &pgconn.FallbackConfig{Host: h.Host, Port: h.Port, TLSConfig: h.TLSConfig})
+		list = append(list, h.Fallbacks...)
+	}
+	if len(list) > 0 {
+		pinned.Host, pinned.Port, pinned.TLSConfig = list[0].Host, list[0].Port, list[0].TLSConfig
+		pinned.Fallbacks = list[1:]
+	}
+	if lookup := config.LookupFunc; lookup != nil {
+		pinned.LookupFunc = func(ctx context.Context, host string) ([]string, error) {
+			ips, err := lookup(ctx, host)
+			same := slices.DeleteFunc(slices.Clone(ips), func(ip string) bool { return !sameHost(ip, want) })
+			if len(same) == 0 {
+				return ips, err // the dial says why not
+			}
+			return same, err
+		}
+	}
 	pinned.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if addr != want {
 			return nil, fmt.Errorf("passed over %s: the base backup comes from %s", addr, want)
@@ -130,6 +157,28 @@ func (c *Conn) Pin(config *pgconn.Config) *pgconn.Config {
 	}
 	return pinned
 }
+
+// mayLeadTo tells whether a host, which has not been looked up, may have an
+// address.
+func mayLeadTo(host *pgconn.Config, address string) bool {
+	if _, path := pgconn.NetworkAddress(host.Host, host.Port); isUnix(host) {
+		return path == address
+	}
+	_, port, err := net.SplitHostPort(address)
+	return err == nil && port == strconv.Itoa(int(host.Port))
+}
+
+// sameHost tells whether a lookup brought the host of an address.
+func sameHost(ip, address string) bool {
+	if host, _, err := net.SplitHostPort(ip); err == nil {
+		ip = host
+	}
+	host, _, err := net.SplitHostPort(address)
+	return err == nil && host == ip
+}
+
+// Address is what was dialled.
+func (c *Conn) Address() string { return c.address }
 
 // ServerVersion is the server's version as the setting server_version_num has
 // it: 150018 for 15.18. 0 means that the server did not say.
@@ -193,8 +242,13 @@ func (c *Conn) ExpectPrompt() { c.take(waitForAny) }
 // take reads the connection without the runtime's poller from now on, where
 // that can be.
 func (c *Conn) take(wait waiting) {
+	c.taking.Lock()
+	defer c.taking.Unlock()
 	if s, ok := takeSocket(c.net, wait); ok {
 		c.net, c.frames.src = s, s
+	}
+	if c.broken.Load() != nil {
+		_ = c.net.SetDeadline(time.Unix(1, 0))
 	}
 }
 
@@ -202,13 +256,20 @@ func (c *Conn) take(wait waiting) {
 // os.ErrDeadlineExceeded. It may be called from any goroutine.
 func (c *Conn) Interrupt() { _ = c.net.SetReadDeadline(time.Unix(1, 0)) }
 
-// Resume undoes Interrupt.
-func (c *Conn) Resume() { _ = c.net.SetReadDeadline(time.Time{}) }
+// Resume undoes Interrupt, but not Break.
+func (c *Conn) Resume() {
+	_ = c.net.SetReadDeadline(time.Time{})
+	if c.broken.Load() != nil {
+		_ = c.net.SetDeadline(time.Unix(1, 0))
+	}
+}
 
 // Break ends every read and write, now and later, with err. It may be called
 // from any goroutine.
 func (c *Conn) Break(err error) {
 	c.broken.Store(&err)
+	c.taking.Lock()
+	defer c.taking.Unlock()
 	_ = c.net.SetDeadline(time.Unix(1, 0))
 }
 

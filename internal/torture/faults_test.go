@@ -46,6 +46,7 @@ var faults = []*fault{
 	{name: "connection reset, got over", applies: resumes, harmless: true, run: wire(pgtest.Reset, pgtest.LogConn)},
 	{name: "connection silent", applies: copies, code: 1, tidy: true, mayMiss: true, says: []string{"nothing", "silen"}, run: wire(pgtest.Silence, pgtest.BackupConn)},
 	{name: "connection silent, got over", applies: resumes, harmless: true, run: wire(pgtest.Silence, pgtest.LogConn)},
+	{name: "silent while connecting, got over", applies: resumes, harmless: true, run: silentWhileConnecting},
 	{name: "log connection reset", applies: copies, harmless: true, run: wire(pgtest.Reset, pgtest.LogConn)},
 	{name: "log connection silent", applies: copies, harmless: true, run: wire(pgtest.Silence, pgtest.LogConn)},
 	{name: "server crash", applies: copies, code: 1, tidy: true, mayMiss: true, says: connectionWords, run: ended(pgtest.Immediate), after: restart},
@@ -108,6 +109,15 @@ func wire(f pgtest.Fault, kind pgtest.ConnKind) func(*bed, *rand.Rand) *process 
 		b.proxy.InjectAfter(r.Int64N(most), f, kind)
 		return b.start("none 0")
 	}
+}
+
+// silentWhileConnecting has the first server of a list fall silent at some byte
+// of the log-in, of the questions that follow, or of the stream's beginning.
+func silentWhileConnecting(b *bed, r *rand.Rand) *process {
+	b.proxy.InjectAfter(r.Int64N(1000), pgtest.Silence, pgtest.AnyConn)
+	b.listed = true
+	defer func() { b.listed = false }()
+	return b.start("none 0")
 }
 
 // ended stops the server at some moment.

@@ -3,7 +3,9 @@ package torture
 import (
 	"bytes"
 	"compress/gzip"
+	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,7 +71,14 @@ func combined(args ...string) func(*bed) []string {
 	}
 }
 
-func (b *bed) connString() string { return b.cluster.ProxyConnString(b.proxy.Addr()) }
+func (b *bed) connString() string {
+	if !b.listed {
+		return b.cluster.ProxyConnString(b.proxy.Addr())
+	}
+	host, port, _ := net.SplitHostPort(b.proxy.Addr())
+	return fmt.Sprintf("host=%s,%s port=%s,%d user=postgres dbname=postgres sslmode=disable connect_timeout=2",
+		host, b.cluster.SocketDir, port, b.cluster.Port)
+}
 
 // verified has the library look at a backup, its log included.
 func verified(b *bed, p *process) {
