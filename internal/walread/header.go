@@ -46,7 +46,7 @@ const (
 
 var majorOfMagic = map[uint16]int{
 	0xD097: 10, 0xD098: 11, 0xD101: 12, 0xD106: 13, 0xD10D: 14,
-	0xD110: 15, 0xD113: 16, 0xD116: 17, 0xD118: 18,
+	0xD110: 15, 0xD113: 16, 0xD116: 17, 0xD118: 18, 0xD121: 19,
 }
 
 // ErrByteOrder says that the WAL was written by a big-endian server. WAL is
