@@ -94,7 +94,12 @@ type Receiver struct {
 	streamed     bool          // WAL was streamed since Run began
 	wake         chan struct{} // gets an element when a stop position is set
 
+	comparing bool // the server sends what is kept already
+	// without says that the server lacks the segment before the one at hand.
+	without bool
+
 	mu     sync.Mutex
+	behind LSN            // how far the stream is before what is written
 	active *replconn.Conn // the one that StopAt interrupts
 	stop   *Position
 	status Status
@@ -243,6 +248,8 @@ func (r *Receiver) begin(durable Position, sealed int) {
 	r.flush = newFlusher(durable, sealed, r.flushed, r.options.OnFlush)
 	durable.LSN = r.options.SegmentSize.Floor(durable.LSN)
 	r.cursor = &cursor{store: r.options.Store, size: r.options.SegmentSize, flush: r.flush, pos: durable}
+	r.cursor.check = &continuity{size: r.options.SegmentSize, log: r.log}
+	r.cursor.check.store, _ = r.options.Store.(ReadableStore)
 }
 
 // beginAnew goes back to where the log is durable, as the next run of a process
@@ -292,6 +299,7 @@ func (r *Receiver) publish(serverEnd LSN) {
 		r.durableLag.ahead(serverEnd, r.lastProgress)
 	}
 	s.Written, s.Durable = r.cursor.pos, durable
+	r.behind = r.cursor.behind
 	s.ServerEnd = max(s.ServerEnd, serverEnd)
 	r.writtenLag.reached(s.Written.LSN)
 	r.durableLag.reached(s.Durable.LSN)
@@ -317,6 +325,10 @@ func (r *Receiver) progress(serverEnd LSN) {
 	r.pauses, r.streamed = 0, true
 	r.lastProgress = time.Now()
 	r.publish(serverEnd)
+	if r.comparing && r.cursor.behind == 0 {
+		r.comparing = false
+		r.feedback.request() // what could not be reported until now
+	}
 }
 
 // flushed is called by the flusher's goroutine.
@@ -353,6 +365,12 @@ func (r *Receiver) positions() (written, durable LSN) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	w, d := r.status.Written, r.status.Durable
+	if r.behind > 0 {
+		// What this server has of it is known only as far as it was compared:
+		// a commit of another server must not count as kept. A flush position
+		// would take a slot back.
+		return w.LSN - r.behind, 0
+	}
 	// The segment that a message fills may be durable before the message is
 	// written to its end.
 	if w.Timeline == d.Timeline && d.LSN > w.LSN {
