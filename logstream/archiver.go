@@ -153,6 +153,9 @@ func (a *Archiver) begin(ctx context.Context) (s Server, start Position, known b
 	if s, err = Describe(ctx, c); err != nil {
 		return s, start, false, err
 	}
+	if err := checkDirectory(a.options.Directory, s); err != nil {
+		return s, start, false, err
+	}
 	start, known, bad, err := FindStart(a.options.Directory, s.SegmentSize)
 	if err != nil {
 		return s, start, false, err

@@ -134,6 +134,7 @@ func ErrorClass(err error) string {
 		system   *SystemMismatchError
 		timeline *TimelineError
 		slot     *MissingSlotError
+		foreign  *ForeignSegmentError
 		network  net.Error
 		connect  *pgconn.ConnectError
 	)
@@ -149,7 +150,7 @@ func ErrorClass(err error) string {
 		return ClassWALMissing
 	case errors.As(err, &timeline), otherWAL(err):
 		return ClassTimeline
-	case errors.As(err, &system):
+	case errors.As(err, &system), errors.As(err, &foreign):
 		return ClassSystem
 	case errors.As(err, &slot):
 		return ClassSlot

@@ -278,7 +278,9 @@ func (r *Receiver) ensureHistory(ctx context.Context, t TimelineID) error {
 		return &StoreError{Err: err}
 	}
 	if have {
-		return nil
+		if same, err := r.sameHistory(ctx, t); same || err != nil {
+			return err
+		}
 	}
 	content, _, err := fetchHistory(ctx, r.conn, t)
 	if err != nil {
