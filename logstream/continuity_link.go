@@ -107,11 +107,16 @@ func (c *continuity) feedKept(chain *walread.Chain, t TimelineID, n SegmentNumbe
 
 // openOwner opens segment n on the newest of the timelines, t and those that
 // it descends from, that can have it and does.
+//
+// An older timeline has those that end before it was left.
 func openOwner(store ReadableStore, size SegmentSize, h History, t TimelineID, n SegmentNumber) (*kept, error) {
 	for i := len(h); i >= 0; i-- {
 		owner, from := t, SegmentNumber(0)
 		if i < len(h) {
 			owner = h[i].Timeline
+			if size.Start(n+1) > h[i].Switch {
+				continue // what it has of this segment is another history
+			}
 		}
 		if i > 0 {
 			from = size.Segment(h[i-1].Switch)
