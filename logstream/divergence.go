@@ -12,13 +12,17 @@ type DivergedError struct {
 	// Differs is the LSN of the first byte that differs.
 	Differs LSN
 	// Stored is where what was received ends, Server the end of the server's
-	// WAL on the timeline that it is on.
+	// WAL on the timeline that it is on; zero for a segment from an archive.
 	Stored, Server Position
 	// System is the system identifier of both.
 	System uint64
 }
 
 func (e *DivergedError) Error() string {
+	if e.Server.Timeline == 0 {
+		return fmt.Sprintf("WAL differs from %s on: %s, which holds WAL up to %s, has other WAL there than this file, and the same system identifier %d",
+			e.Differs, e.File, e.Stored, e.System)
+	}
 	return fmt.Sprintf("WAL differs from %s on: %s, which holds WAL up to %s, was received from a server that had other WAL there than this one, "+
 		"which is at %s; both have the system identifier %d", e.Differs, e.File, e.Stored, e.Server, e.System)
 }
@@ -35,7 +39,8 @@ type BrokenChainError struct {
 	Segment string
 	// Position is where the piece that holds the fault begins.
 	Position Position
-	// Server is where the server said its WAL ends.
+	// Server is where the server said its WAL ends; zero for a segment from an
+	// archive.
 	Server Position
 	// System is the system identifier of both.
 	System uint64
@@ -43,6 +48,9 @@ type BrokenChainError struct {
 }
 
 func (e *BrokenChainError) Error() string {
+	if e.Server.Timeline == 0 {
+		return fmt.Sprintf("segment %s does not continue the WAL before it: %v", e.Segment, e.Err)
+	}
 	return fmt.Sprintf("segment %s: what the server sent (at %s, system identifier %d) does not continue the WAL before it: %v",
 		e.Segment, e.Server, e.System, e.Err)
 }
