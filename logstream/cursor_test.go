@@ -272,7 +272,7 @@ func checked(c *cursor) *cursor {
 func TestWALIsCheckedWithoutAllocation(t *testing.T) {
 	const size = 64 << 20
 	c := checked(newDirCursor(t, size))
-	wal := MakeWAL(size, Position{1, size}, size/2, 300, 1, 0)
+	wal := MakeWAL(size, Position{1, size}, size/2, 300, Salt(1), 0)
 	n := testing.AllocsPerRun(1000, func() {
 		from := c.size.Offset(c.pos.LSN)
 		if err := c.write(c.pos.LSN, wal[from:from+8<<10]); err != nil {
@@ -289,7 +289,7 @@ func BenchmarkSegments(b *testing.B) {
 	const size, message = 16 << 20, 128 << 10
 	for _, check := range []bool{false, true} {
 		b.Run(fmt.Sprintf("checked %t", check), func(b *testing.B) {
-			wal := MakeWAL(size, Position{1, size}, 16*size, 300, 1, 0)
+			wal := MakeWAL(size, Position{1, size}, 16*size, 300, Salt(1), 0)
 			c := newDirCursor(b, size)
 			if check {
 				c = checked(c)

@@ -7,9 +7,9 @@ import (
 
 // MakeWAL makes sound WAL of n bytes from the start of a segment on, in pages of
 // 8 kB, for tests inside and outside of the package. The records have a length
-// of 24 bytes and more, and hold what salt says; prev is the record before, 0 for
-// none.
-func MakeWAL(size SegmentSize, start Position, n int, length int, salt byte, prev LSN) []byte {
+// of 24 bytes and more, and hold what salt gives for the LSN where each begins;
+// prev is the record before, 0 for none.
+func MakeWAL(size SegmentSize, start Position, n int, length int, salt func(LSN) byte, prev LSN) []byte {
 	const page = 8192
 	le := binary.LittleEndian
 	buf := make([]byte, 0, n+length+page)
@@ -40,11 +40,11 @@ func MakeWAL(size SegmentSize, start Position, n int, length int, salt byte, pre
 	}
 	table := crc32.MakeTable(crc32.Castagnoli)
 	record := make([]byte, length)
-	for i := range record {
-		record[i] = byte(i) ^ salt
-	}
 	for len(buf) < n {
 		header(0)
+		for i := range record {
+			record[i] = byte(i) ^ salt(pos())
+		}
 		le.PutUint32(record, uint32(length))
 		le.PutUint64(record[8:], uint64(prev))
 		record[16], record[17] = 0x10, 10
@@ -60,6 +60,9 @@ func MakeWAL(size SegmentSize, start Position, n int, length int, salt byte, pre
 	}
 	return buf[:n]
 }
+
+// Salt gives always the same.
+func Salt(b byte) func(LSN) byte { return func(LSN) byte { return b } }
 
 // MadeSystem is the system identifier in what MakeWAL makes.
 const MadeSystem = 7000000000000000001
