@@ -39,6 +39,7 @@ type continuity struct {
 	compared bool
 
 	inside bool  // the segment was entered
+	next   LSN   // of the byte that follows
 	own    *kept // what is kept of it; nil for nothing
 	parent *kept // what the timeline before has of it
 
@@ -56,7 +57,7 @@ func (c *continuity) leave() {
 // its segment. It takes less than all of it where what is kept of the segment
 // ends, or counts for nothing from there on: the rest is to be given again.
 func (c *continuity) take(at Position, data []byte) (n int, err error) {
-	if !c.inside || LSN(c.chain.Position()) != at.LSN {
+	if !c.inside || c.next != at.LSN {
 		c.leave()
 		if err := c.enter(at); err != nil {
 			return 0, err
@@ -92,9 +93,12 @@ func (c *continuity) take(at Position, data []byte) (n int, err error) {
 			c.parent = nil
 		}
 	}
-	if err := c.chain.Feed(data); err != nil {
-		return 0, c.broken(at, err)
+	if c.chained(at) {
+		if err := c.chain.Feed(data); err != nil {
+			return 0, c.broken(at, err)
+		}
 	}
+	c.next = at.LSN + LSN(n)
 	if !c.told && c.size.Offset(at.LSN) == 0 && n >= 64 && !c.chain.Known() {
 		c.told = true
 		c.log.Warn("WAL is of an unknown format, its records are not checked", "position", at.String())
@@ -104,6 +108,10 @@ func (c *continuity) take(at Position, data []byte) (n int, err error) {
 	}
 	return n, nil
 }
+
+// chained tells whether the chain stands at a position. It does not in a segment
+// that the stream entered where nothing leads up to.
+func (c *continuity) chained(at Position) bool { return LSN(c.chain.Position()) == at.LSN }
 
 func (c *continuity) broken(at Position, err error) error {
 	var end *walread.EndError
@@ -184,18 +192,21 @@ func (c *continuity) ancestors(t TimelineID) History {
 // *DivergedError where complete records would be lost.
 func (c *continuity) judge(k *kept, at Position, same int, data []byte) error {
 	differs := at.LSN + LSN(same)
-	chain := c.chain
-	if err := chain.Feed(data[:same]); err != nil {
-		return c.broken(at, err)
+	chain, known := c.chain, true
+	if c.chained(at) {
+		if err := chain.Feed(data[:same]); err != nil {
+			return c.broken(at, err)
+		}
+		servers := chain
+		_ = servers.Feed(data[same:]) // only whether its format is known counts here
+		known = chain.Known() || servers.Known()
 	}
-	servers := chain
-	_ = servers.Feed(data[same:]) // only whether its format is known counts here
 	end, zero, err := c.lost(k, chain, differs)
 	if err != nil {
 		return &StoreError{Err: err}
 	}
 	switch {
-	case end > differs, !zero && !chain.Known() && !servers.Known():
+	case end > differs, !zero && !known:
 		return &DivergedError{
 			File: k.name, Differs: differs, Stored: Position{k.timeline, max(end, differs)}, System: c.system,
 		}
@@ -219,8 +230,9 @@ func (c *continuity) lost(k *kept, chain walread.Chain, differs LSN) (end LSN, z
 	if err := rest.skip(int64(c.size.Offset(differs))); err != nil {
 		return 0, false, err
 	}
+	led := LSN(chain.Position()) == differs
 	end, zero, err = rest.follow(&chain)
-	if err != nil || zero || end > differs {
+	if err != nil || led && (zero || end > differs) {
 		return end, zero, err
 	}
 	// What is kept may itself be out of joint before: then from its own start.
@@ -235,5 +247,5 @@ func (c *continuity) lost(k *kept, chain walread.Chain, differs LSN) (end LSN, z
 	defer again.close()
 	again.buffer = k.buffer
 	end, _, err = again.follow(&own)
-	return end, false, err
+	return end, zero, err
 }

@@ -12,9 +12,9 @@ import (
 func (c *continuity) link(at Position, n SegmentNumber) error {
 	start := c.size.Start(n)
 	switch {
-	case c.linked && LSN(c.chain.Position()) == start && at.LSN == start:
-	case c.linked && LSN(c.begun.Position()) == start:
+	case c.linked && LSN(c.begun.Position()) == start: // what came after it may have broken the chain
 		c.chain = c.begun
+	case c.linked && LSN(c.chain.Position()) == start:
 	default:
 		chain, err := c.before(at.Timeline, n)
 		if err != nil {
@@ -35,6 +35,7 @@ func (c *continuity) link(at Position, n SegmentNumber) error {
 	if k == nil {
 		return c.unlinked(n + 1)
 	}
+	k.buffer = make([]byte, packBuffer) // the usual ones are for what is compared
 	defer k.close()
 	if _, _, err := k.follow(&c.chain); err != nil {
 		return &StoreError{Err: err}

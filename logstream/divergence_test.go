@@ -185,3 +185,42 @@ func TestCrashedPrimaryIsTheSameServer(t *testing.T) {
 		}
 	})
 }
+
+// The server may have removed the segment before the one at hand, which was
+// received: then the stream begins without it, on a real server too.
+func TestServerWithoutTheSegmentBeforeIsGoneOnWith(t *testing.T) {
+	pgtest.ForEachVersion(t, func(t *testing.T, s pgtest.Server) {
+		c := s.Init(t, pgtest.SegmentSize(1), pgtest.Config("min_wal_size = '2MB'", "max_wal_size = '2MB'"))
+		c.Start(t)
+		c.SQL(t, "CREATE TABLE t (n int)")
+		c.SQL(t, "SELECT pg_create_physical_replication_slot('archive', true)")
+		dir := pgtest.TempDir(t)
+		o := logstream.ArchiveOptions{Directory: dir, Slot: "archive"}
+		a := archive(t, c.ConnString(), o)
+		rows(t, c, "first", "")
+		end := nextSegment(t, c, mib1)
+		a.await(1, end)
+		a.stop()
+		last := mib1.FileName(1, mib1.Segment(parseLSN(t, end))-1)
+		for range 20 {
+			if _, err := os.Stat(filepath.Join(c.DataDir, "pg_wal", last)); err != nil {
+				break
+			}
+			c.SQL(t, "INSERT INTO t VALUES (1)")
+			c.SwitchWAL(t)
+			c.SQL(t, "CHECKPOINT")
+		}
+		if _, err := os.Stat(filepath.Join(c.DataDir, "pg_wal", last)); err == nil {
+			t.Fatalf("the server keeps %s", last)
+		}
+		a = archive(t, c.ConnString(), o)
+		a.await(1, nextSegment(t, c, mib1))
+		a.stop()
+		if s := a.Status(); s.Lost != 0 {
+			t.Errorf("%d connections lost", s.Lost)
+		}
+		if bad := checked(t, dir); bad != "" {
+			t.Errorf("bad files: %s", bad)
+		}
+	})
+}

@@ -325,10 +325,7 @@ func (r *Receiver) progress(serverEnd LSN) {
 	r.pauses, r.streamed = 0, true
 	r.lastProgress = time.Now()
 	r.publish(serverEnd)
-	if r.comparing && r.cursor.behind == 0 {
-		r.comparing = false
-		r.feedback.request() // what could not be reported until now
-	}
+	r.compared()
 }
 
 // flushed is called by the flusher's goroutine.
@@ -366,10 +363,7 @@ func (r *Receiver) positions() (written, durable LSN) {
 	defer r.mu.Unlock()
 	w, d := r.status.Written, r.status.Durable
 	if r.behind > 0 {
-		// What this server has of it is known only as far as it was compared:
-		// a commit of another server must not count as kept. A flush position
-		// would take a slot back.
-		return w.LSN - r.behind, 0
+		return w.LSN - r.behind, 0 // see rewind
 	}
 	// The segment that a message fills may be durable before the message is
 	// written to its end.

@@ -2,7 +2,6 @@ package logstream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -298,10 +297,7 @@ func (r *Receiver) stream(ctx context.Context) State {
 	if r.atStop(pos) {
 		return r.stopHere()
 	}
-	r.cursor.check.system = r.options.SystemIdentifier
-	r.cursor.rewind(r.without)
-	r.without, r.comparing = false, r.cursor.behind > 0
-	r.publish(0)
+	r.rewind()
 	r.log.Debug("starting log streaming", "position", pos.String(), "compared from", r.cursor.streamAt().LSN.String())
 	f := &feedback{
 		conn:        r.conn,
@@ -326,23 +322,14 @@ func (r *Receiver) stream(ctx context.Context) State {
 	case err != nil && r.options.Slot.Recreate && sqlstate(err) == sqlstateUndefinedObject:
 		return r.recreateSlot(ctx)
 	case err != nil && sqlstate(err) == sqlstateUndefinedFile && r.cursor.startedEarlier():
-		r.log.Debug("the server no longer has the segment before, which could be compared", "position", pos.String())
-		if err := r.conn.Drain(); err != nil {
-			return r.retry(err)
-		}
-		r.without = true
-		return Streaming
+		return r.goOnWithout()
 	case err != nil:
 		return r.retry(r.explain(err))
 	case end == serverStopped:
 		return r.retry(ErrTerminatedEarly)
 	case end == reachedTimelineEnd:
-		if r.cursor.behind > 0 && next.LSN < r.cursor.pos.LSN {
-			// This server was behind, and left the timeline before what is kept.
-			r.server.timeline = next.Timeline
-			if err := r.checkFork(next.LSN); err != nil {
-				return r.retry(err)
-			}
+		if err := r.checkLeft(next); err != nil {
+			return r.retry(err)
 		}
 		return r.switchTo(next)
 	}
@@ -379,20 +366,7 @@ func (r *Receiver) recreateSlot(ctx context.Context) State {
 // stream can only be the WAL, into an error that names the segment, and adds to
 // one about the server's WAL where that ends.
 func (r *Receiver) explain(err error) error {
-	r.mu.Lock()
-	server := Position{r.server.timeline, max(r.server.position, r.status.ServerEnd)}
-	r.mu.Unlock()
-	var diverged *DivergedError
-	var broken *BrokenChainError
-	switch {
-	case errors.As(err, &diverged):
-		diverged.Server = Position{server.Timeline, max(server.LSN, diverged.Differs)}
-		if diverged.Stored.Timeline == r.cursor.pos.Timeline {
-			diverged.Stored.LSN = max(diverged.Stored.LSN, r.cursor.pos.LSN)
-		}
-	case errors.As(err, &broken):
-		broken.Server = server
-	}
+	r.nameServer(err)
 	if sqlstate(err) != sqlstateUndefinedFile {
 		return err
 	}
