@@ -187,6 +187,9 @@ func (a *Archiver) look(ctx context.Context, c *replconn.Conn) (s Server, start 
 	if s, err = Describe(ctx, c); err != nil {
 		return s, start, false, err
 	}
+	if err := checkDirectory(a.options.Directory, s); err != nil {
+		return s, start, false, err
+	}
 	start, known, bad, err := FindStart(a.options.Directory, s.SegmentSize)
 	if err != nil {
 		return s, start, false, err

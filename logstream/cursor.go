@@ -12,27 +12,62 @@ type cursor struct {
 	store   Store
 	size    SegmentSize
 	flush   *flusher
-	pos     Position // of the next byte
+	pos     Position // of the next byte to write
 	segment Segment  // the open one, or nil
+
+	check *continuity // nil: nothing is checked
+	// behind is how far before pos the stream is: the server sends once more
+	// what is kept already, which is only compared.
+	behind LSN
+	// rewound is how far before pos it was to begin, once; shrunk how often that
+	// was halved.
+	rewound LSN
+	shrunk  int
+	gained  bool // something was written since
 }
 
 // write takes WAL that begins at the LSN start, which must be where the stream
 // stands. The bytes may go over the end of a segment.
 func (c *cursor) write(start LSN, data []byte) error {
-	if start != c.pos.LSN {
-		return fmt.Errorf("%w: got WAL data at %s, expected %s", replconn.ErrMalformed, start, c.pos.LSN)
+	if at := c.streamAt(); start != at.LSN {
+		return fmt.Errorf("%w: got WAL data at %s, expected %s", replconn.ErrMalformed, start, at.LSN)
 	}
 	for len(data) > 0 {
+		at := c.streamAt()
+		n := min(len(data), int(uint32(c.size)-c.size.Offset(at.LSN)))
+		if c.behind > 0 {
+			n = int(min(LSN(n), c.behind))
+		}
+		if c.check != nil {
+			took, err := c.check.take(at, data[:n])
+			if err != nil {
+				return err
+			}
+			if c.behind > 0 && took < n && c.size.Segment(at.LSN) == c.size.Segment(c.pos.LSN) {
+				if err := c.goBack(at.LSN + LSN(took)); err != nil {
+					return err
+				}
+				data = data[took:]
+				continue
+			}
+			n = took
+		}
+		if c.behind > 0 || n == 0 {
+			c.behind -= LSN(n)
+			data = data[n:]
+			continue
+		}
+		// Opened last: what is not WAL that goes on here leaves no file.
 		if c.segment == nil {
 			if err := c.open(); err != nil {
 				return err
 			}
 		}
 		offset := c.size.Offset(c.pos.LSN)
-		n := min(len(data), int(uint32(c.size)-offset))
 		if _, err := c.segment.WriteAt(data[:n], int64(offset)); err != nil {
 			return &StoreError{Err: err}
 		}
+		c.gained = true
 		c.pos.LSN += LSN(n)
 		data = data[n:]
 		if c.size.Offset(c.pos.LSN) == 0 {
@@ -97,9 +132,24 @@ func (c *cursor) moveTo(p Position) error {
 	if err := c.end(flushLeave); err != nil {
 		return err
 	}
-	c.pos = Position{p.Timeline, c.size.Floor(p.LSN)}
+	c.pos, c.behind = Position{p.Timeline, c.size.Floor(p.LSN)}, 0
 	if err := c.flush.add(flushJob{kind: flushMove, upTo: c.pos}); err != nil {
 		return err
 	}
 	return c.flush.drain()
+}
+
+// streamAt is the position of the next byte that the server is to send.
+func (c *cursor) streamAt() Position {
+	return Position{c.pos.Timeline, c.pos.LSN - c.behind}
+}
+
+// goBack has what was written after an LSN in the open segment written anew: it
+// was no complete WAL. The server must not be told that it is durable.
+func (c *cursor) goBack(l LSN) error {
+	c.pos.LSN, c.behind = l, 0
+	if d := c.flush.position(); d.Timeline != c.pos.Timeline || d.LSN <= l {
+		return nil
+	}
+	return c.flush.add(flushJob{kind: flushMove, upTo: c.pos})
 }

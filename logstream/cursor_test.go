@@ -3,6 +3,8 @@ package logstream
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -260,14 +262,54 @@ func TestWALGoesToASegmentWithoutAllocation(t *testing.T) {
 	}
 }
 
-func BenchmarkSegments(b *testing.B) {
-	c := newDirCursor(b, 16<<20)
-	data := make([]byte, 128<<10)
-	b.SetBytes(int64(len(data)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := c.write(c.pos.LSN, data); err != nil {
-			b.Fatal(err)
+// checked makes a cursor check what passes, as a Receiver's does.
+func checked(c *cursor) *cursor {
+	c.check = &continuity{size: c.size, log: slog.New(slog.DiscardHandler)}
+	c.check.store = c.store.(ReadableStore)
+	return c
+}
+
+func TestWALIsCheckedWithoutAllocation(t *testing.T) {
+	const size = 64 << 20
+	c := checked(newDirCursor(t, size))
+	wal := MakeWAL(size, Position{1, size}, size/2, 300, Salt(1), 0)
+	n := testing.AllocsPerRun(1000, func() {
+		from := c.size.Offset(c.pos.LSN)
+		if err := c.write(c.pos.LSN, wal[from:from+8<<10]); err != nil {
+			t.Fatal(err)
 		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations a message", n)
+	}
+}
+
+// What it costs to check what passes: with records of 300 bytes, and without.
+func BenchmarkSegments(b *testing.B) {
+	const size, message = 16 << 20, 128 << 10
+	for _, check := range []bool{false, true} {
+		b.Run(fmt.Sprintf("checked %t", check), func(b *testing.B) {
+			wal := MakeWAL(size, Position{1, size}, 16*size, 300, Salt(1), 0)
+			c := newDirCursor(b, size)
+			if check {
+				c = checked(c)
+			}
+			b.SetBytes(message)
+			b.ReportAllocs()
+			for b.Loop() {
+				at := c.pos.LSN - size
+				if at == LSN(len(wal)) {
+					b.StopTimer()
+					c.pos.LSN, at = size, 0
+					if check {
+						c.check.linked = false
+					}
+					b.StartTimer()
+				}
+				if err := c.write(c.pos.LSN, wal[at:at+message]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -93,7 +93,7 @@ func permanent(err error) bool {
 		timeline *TimelineError
 		slot     *MissingSlotError
 	)
-	if errors.As(err, &store) || errors.As(err, &missing) || errors.As(err, &system) || errors.As(err, &timeline) || errors.As(err, &slot) {
+	if errors.As(err, &store) || errors.As(err, &missing) || errors.As(err, &system) || errors.As(err, &timeline) || errors.As(err, &slot) || otherWAL(err) {
 		return true
 	}
 	if errors.Is(err, replconn.ErrMalformed) {
@@ -104,6 +104,17 @@ func permanent(err error) bool {
 		return true
 	}
 	return false
+}
+
+// otherWAL tells whether err says that this server's WAL is not the one that is
+// kept: another server may have that.
+func otherWAL(err error) bool {
+	var (
+		diverged *DivergedError
+		broken   *BrokenChainError
+		history  *HistoryMismatchError
+	)
+	return errors.As(err, &diverged) || errors.As(err, &broken) || errors.As(err, &history)
 }
 
 // The classes of errors that ErrorClass tells apart.
@@ -128,6 +139,7 @@ func ErrorClass(err error) string {
 		system   *SystemMismatchError
 		timeline *TimelineError
 		slot     *MissingSlotError
+		foreign  *ForeignSegmentError
 		network  net.Error
 		connect  *pgconn.ConnectError
 		servers  *replconn.ServersError
@@ -144,9 +156,9 @@ func ErrorClass(err error) string {
 		return ClassOther
 	case errors.As(err, &missing):
 		return ClassWALMissing
-	case errors.As(err, &timeline):
+	case errors.As(err, &timeline), otherWAL(err):
 		return ClassTimeline
-	case errors.As(err, &system):
+	case errors.As(err, &system), errors.As(err, &foreign):
 		return ClassSystem
 	case errors.As(err, &slot):
 		return ClassSlot

@@ -76,8 +76,9 @@ type BadFile struct {
 
 // InventoryOptions say how closely the files are looked at.
 type InventoryOptions struct {
-	// Check decompresses each compressed segment and reads the header of every
-	// one. Without it only names and lengths are looked at, and the WAL of the
+	// Check reads every segment, compressed or not, along the chain of its pages
+	// and records, over the borders of segments and the forks of timelines, and
+	// compares their checksums. Without it only names and lengths are looked at, and the WAL of the
 	// newest segments.
 	Check bool
 }

@@ -99,7 +99,12 @@ type Receiver struct {
 	streamed     bool          // WAL was streamed since Run began
 	wake         chan struct{} // gets an element when a stop position is set
 
+	comparing bool // the server sends what is kept already
+	// without says that the server lacks the segment before the one at hand.
+	without bool
+
 	mu     sync.Mutex
+	behind LSN            // how far the stream is before what is written
 	active *replconn.Conn // the one that StopAt interrupts
 	stop   *Position
 	status Status
@@ -266,6 +271,8 @@ func (r *Receiver) begin(durable Position, sealed int) {
 	r.mu.Unlock()
 	durable.LSN = r.options.SegmentSize.Floor(durable.LSN)
 	r.cursor = &cursor{store: r.options.Store, size: r.options.SegmentSize, flush: r.flush, pos: durable}
+	r.cursor.check = &continuity{size: r.options.SegmentSize, log: r.log}
+	r.cursor.check.store, _ = r.options.Store.(ReadableStore)
 }
 
 // beginAnew goes back to where the log is durable, as the next run of a process
@@ -331,6 +338,7 @@ func (r *Receiver) publish(serverEnd LSN) {
 		}
 	}
 	s.Written, s.Durable = r.cursor.pos, durable
+	r.behind = r.cursor.behind
 	r.writtenLag.reached(s.Written.LSN)
 	r.durableLag.reached(s.Durable.LSN)
 }
@@ -355,6 +363,7 @@ func (r *Receiver) progress(serverEnd LSN) {
 	r.streaming()
 	r.pauses, r.streamed = 0, true
 	r.publish(serverEnd)
+	r.compared()
 }
 
 // interrupt has the stream look for what there is to do but to read.
@@ -398,6 +407,9 @@ func (r *Receiver) positions() (written, durable LSN) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	w, d := r.status.Written, r.status.Durable
+	if r.behind > 0 {
+		return w.LSN - r.behind, 0 // see rewind
+	}
 	// The segment that a message fills may be durable before the message is
 	// written to its end.
 	if w.Timeline == d.Timeline && d.LSN > w.LSN {

@@ -273,7 +273,9 @@ func (r *Receiver) ensureHistory(ctx context.Context, t TimelineID) error {
 		return &StoreError{Err: err}
 	}
 	if have {
-		return nil
+		if same, err := r.sameHistory(ctx, t); same || err != nil {
+			return err
+		}
 	}
 	content, _, err := fetchHistory(ctx, r.conn, t)
 	if err != nil {
@@ -293,6 +295,7 @@ func (r *Receiver) stream(ctx context.Context) State {
 		r.log.Debug("stopped log streaming", "position", pos.String())
 		return r.stopHere()
 	}
+	r.rewind()
 	f := &feedback{
 		conn:        r.conn,
 		position:    r.positions,
@@ -317,11 +320,16 @@ func (r *Receiver) stream(ctx context.Context) State {
 	switch {
 	case err != nil && r.recreate() && sqlstate(err) == sqlstateUndefinedObject:
 		return r.recreateSlot(ctx)
+	case err != nil && sqlstate(err) == sqlstateUndefinedFile && r.cursor.startedEarlier():
+		return r.goOnWithout()
 	case err != nil:
 		return r.retry(r.explain(err))
 	case end == serverStopped:
 		return r.retry(ErrTerminatedEarly)
 	case end == reachedTimelineEnd:
+		if err := r.checkLeft(next); err != nil {
+			return r.retry(err)
+		}
 		return r.switchTo(next)
 	}
 	r.log.Debug("stopped log streaming", "position", r.cursor.pos.String())
@@ -354,8 +362,10 @@ func (r *Receiver) recreateSlot(ctx context.Context) State {
 }
 
 // explain turns the server's word that a file does not exist, which in a
-// stream can only be the WAL, into an error that names the segment.
+// stream can only be the WAL, into an error that names the segment, and adds to
+// one about the server's WAL where that ends.
 func (r *Receiver) explain(err error) error {
+	r.nameServer(err)
 	if sqlstate(err) != sqlstateUndefinedFile {
 		return err
 	}

@@ -99,7 +99,7 @@ func TestStartAtTheSwitchPointGetsTheRowDirectly(t *testing.T) {
 		b.holds(2, origin+mb, origin+2*mb, false)
 		b.history(2)
 	})
-	// After a lost connection the stream goes on in mid segment.
+	// After a lost connection the segment is compared first.
 	t.Run("in mid segment after a cut", func(t *testing.T) {
 		t.Parallel()
 		fork := origin + 7777
@@ -109,7 +109,7 @@ func TestStartAtTheSwitchPointGetsTheRowDirectly(t *testing.T) {
 			return walsender.Cut(c)
 		})
 		b.mustReceive(at(1, origin), at(2, origin+2*mb))
-		if b.asked(fmt.Sprintf("START_REPLICATION %s TIMELINE 1", fork)) != 1 {
+		if b.asked(fmt.Sprintf("START_REPLICATION %s TIMELINE 1", origin)) != 2 {
 			t.Errorf("commands: %q", b.server.Queries())
 		}
 		b.holds(1, origin, fork, false)
@@ -183,19 +183,69 @@ func TestHistoryOfTheStartingTimelineIsKept(t *testing.T) {
 	}
 }
 
-func TestHistoryThatIsThereIsNotFetchedAgain(t *testing.T) {
+func TestHistoryThatIsThereIsComparedAndStays(t *testing.T) {
 	t.Parallel()
-	b := script(t, 1, nil)
-	b.promote(origin, 2, origin+mb)
-	if err := b.store.WriteHistory(2, []byte("kept\n")); err != nil {
-		t.Fatal(err)
+	for _, stored := range []string{"1\t0/2000000\tanother reason\n", "# a comment\n\n1 0/02000000\n"} {
+		b := script(t, 1, nil)
+		b.promote(origin, 2, origin+mb)
+		if err := b.store.WriteHistory(2, []byte(stored)); err != nil {
+			t.Fatal(err)
+		}
+		b.mustReceive(at(2, origin), at(2, origin+mb))
+		if got, _ := os.ReadFile(filepath.Join(b.dir, "00000002.history")); string(got) != stored {
+			t.Errorf("history is %q now", got)
+		}
 	}
-	b.mustReceive(at(2, origin), at(2, origin+mb))
-	if n := b.asked("TIMELINE_HISTORY"); n != 0 {
-		t.Errorf("asked %d times for a history", n)
+}
+
+// What is no history is of no use to anybody: the server's takes its place.
+func TestHistoryThatCannotBeReadIsReplaced(t *testing.T) {
+	t.Parallel()
+	for _, stored := range []string{"", "kept\n", "\x00\x00\x00"} {
+		b := script(t, 1, nil)
+		b.promote(origin, 2, origin+mb)
+		if err := b.store.WriteHistory(2, []byte(stored)); err != nil {
+			t.Fatal(err)
+		}
+		b.mustReceive(at(2, origin), at(2, origin+mb))
+		b.history(2)
 	}
-	if got, _ := os.ReadFile(filepath.Join(b.dir, "00000002.history")); string(got) != "kept\n" {
-		t.Errorf("history is %q now", got)
+}
+
+func TestServerWithAnotherHistoryOfATimelineIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		stored string
+		start  logstream.Position
+	}{
+		"fork elsewhere":         {"1\t0/2000100\tno recovery target specified\n", at(2, origin)},
+		"reached by a switch":    {"1\t0/2000100\tno recovery target specified\n", at(1, origin)},
+		"of the one on the way":  {"1\t0/2000100\tno recovery target specified\n", at(1, origin)},
+		"with another parent":    {"1\t0/1000000\tx\n", at(2, origin)},
+		"older than the servers": {"1\t0/1000000\tx\n", at(2, origin)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := script(t, 1, forEver)
+			b.promote(origin+5000, 2, origin+mb)
+			if name == "of the one on the way" || name == "older than the servers" {
+				b.promote(origin+mb, 3, origin+2*mb)
+			}
+			if err := b.store.WriteHistory(2, []byte(c.stored)); err != nil {
+				t.Fatal(err)
+			}
+			err := b.receive(c.start, at(3, origin+mb))
+			var got *logstream.HistoryMismatchError
+			if !errors.As(err, &got) || got.Timeline != 2 || got.Stored[0].Switch == got.Server[0].Switch || got.Hint() == "" {
+				t.Errorf("got %v", err)
+			} else {
+				t.Log(err)
+			}
+			if content, _ := os.ReadFile(filepath.Join(b.dir, "00000002.history")); string(content) != c.stored {
+				t.Errorf("history is %q now", content)
+			}
+			b.none("00000002*20*")
+		})
 	}
 }
 

@@ -40,7 +40,12 @@ func fakeSegment(timeline logstream.TimelineID, n logstream.SegmentNumber) []byt
 		binary.LittleEndian.PutUint16(h, 0xD110)
 		binary.LittleEndian.PutUint16(h[2:], flags)
 		binary.LittleEndian.PutUint32(h[4:], uint32(timeline))
-		binary.LittleEndian.PutUint32(h[16:], 100<<20)
+		// One record, of which this is somewhere in the middle.
+		passed := (int(n)&0xFF)*(len(b)-len(b)/8192*24-16) + page/8192*(8192-24)
+		if page > 0 {
+			passed -= 16 // the first header of a segment is longer
+		}
+		binary.LittleEndian.PutUint32(h[16:], uint32(512<<20-passed))
 		binary.LittleEndian.PutUint32(h[20:], 0)
 	}
 	return b

@@ -65,7 +65,7 @@ func (s *session) run(ctx context.Context) (end ending, next Position, err error
 	if s.slot != "" {
 		command += "SLOT " + replconn.QuoteIdentifier(s.slot) + " "
 	}
-	command += s.cursor.pos.LSN.String() + " TIMELINE " + strconv.FormatUint(uint64(s.cursor.pos.Timeline), 10)
+	command += s.cursor.streamAt().LSN.String() + " TIMELINE " + strconv.FormatUint(uint64(s.cursor.pos.Timeline), 10)
 	if err := s.conn.Send(command); err != nil {
 		return 0, Position{}, err
 	}

@@ -1,5 +1,7 @@
 package logstream
 
+import "io"
+
 // Store keeps segments and history files. A Receiver calls it from one
 // goroutine; the Segments that it gave are written to from that goroutine and
 // synced, sealed or left from another.
@@ -23,6 +25,18 @@ type RecordStore interface {
 	// from the start of the segment that holds from. It is not less than
 	// from, also where there is no WAL.
 	RecordsEnd(t TimelineID, from LSN) (LSN, error)
+}
+
+// ReadableStore is a Store that gives back what it keeps, so that a stream can be
+// held against it.
+type ReadableStore interface {
+	// ReadSegment opens a segment for reading from its first byte on, as it was
+	// written, and gives the name of the file. A complete one comes before a
+	// partial one. The error is fs.ErrNotExist where there is none.
+	ReadSegment(t TimelineID, n SegmentNumber) (content io.ReadCloser, name string, err error)
+
+	// ReadHistory is the content of a history file, or fs.ErrNotExist.
+	ReadHistory(t TimelineID) ([]byte, error)
 }
 
 // ImportStore is a Store that takes whole segments from elsewhere.

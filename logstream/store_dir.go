@@ -2,6 +2,8 @@ package logstream
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -83,7 +85,11 @@ func (d *DirStore) OpenSegment(t TimelineID, n SegmentNumber) (Segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.giveRoom(f); err != nil {
+	err = d.cutExcess(f, name+PartialSuffix)
+	if err == nil {
+		err = d.giveRoom(f)
+	}
+	if err != nil {
 		_ = f.Close()
 		return nil, err
 	}
@@ -144,6 +150,55 @@ func (d *DirStore) Close() error {
 		return nil
 	}
 	return f.Close() // it has no name
+}
+
+// LengthError says that a file is longer than a segment, or not as long as a
+// complete one must be: it is not what its name says.
+type LengthError struct {
+	File      string
+	Has, Want int64 // bytes
+}
+
+func (e *LengthError) Error() string {
+	return fmt.Sprintf("%s: it has %d bytes, a segment has %d", e.File, e.Has, e.Want)
+}
+
+// Hint is advice for the person who sees the error.
+func (e *LengthError) Hint() string {
+	return "Move the file away, after a look at where it came from: the segment is then received anew."
+}
+
+// cutExcess cuts off what a file has over the length of a segment, if that is
+// zeros. Otherwise somebody else put it there, and it is not touched.
+func (d *DirStore) cutExcess(f *durable.File, name string) error {
+	info, err := f.Stat()
+	if err != nil || info.Size() <= int64(d.size) {
+		return err
+	}
+	excess := io.NewSectionReader(f, int64(d.size), info.Size()-int64(d.size))
+	buffer := make([]byte, packBuffer)
+	for {
+		n, err := excess.Read(buffer)
+		if !allZero(buffer[:n]) {
+			return &LengthError{name, info.Size(), int64(d.size)}
+		}
+		if errors.Is(err, io.EOF) {
+			return f.Truncate(int64(d.size))
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// checkLength makes sure that a segment is as long as one before it gets its
+// final name.
+func (s *dirSegment) checkLength() error {
+	info, err := s.file.Stat()
+	if err == nil && info.Size() != int64(s.store.size) {
+		err = &LengthError{s.name + PartialSuffix, info.Size(), int64(s.store.size)}
+	}
+	return err
 }
 
 // giveRoom gives a file that is not as long as a segment its room on the disk.
@@ -231,6 +286,9 @@ func (s *dirSegment) Full() {
 }
 
 func (s *dirSegment) Seal() error {
+	if err := s.checkLength(); err != nil {
+		return errors.Join(err, s.close())
+	}
 	switch {
 	case s.PackLater():
 		return s.sealFirst()

@@ -170,6 +170,53 @@ func TestPartialSegmentIsWrittenOverAndNotEmptied(t *testing.T) {
 	must(t, s.Leave())
 }
 
+// A file that is longer than a segment is not one: what is too much is cut off
+// where it is zeros, and never thrown away otherwise.
+func TestPartialSegmentThatIsTooLong(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "000000010000000000000002.partial")
+	must(t, os.WriteFile(path, append([]byte("head"), make([]byte, mb+12345)...), 0o600))
+	s := open(t, NewDirStore(dir, mb, DirOptions{NoSync: true}), 1, 2)
+	must(t, s.Seal())
+	if got := files(t, dir); got != "000000010000000000000002 1048576" {
+		t.Errorf("zeros: %s", got)
+	}
+	content := append(make([]byte, mb+12345), "tail"...)
+	must(t, os.WriteFile(path, content, 0o600))
+	_, err := NewDirStore(dir, mb, DirOptions{NoSync: true}).OpenSegment(1, 2)
+	var length *LengthError
+	if !errors.As(err, &length) || length.Has != int64(len(content)) || length.Want != int64(mb) || length.Hint() == "" {
+		t.Errorf("not zeros: %v", err)
+	}
+	if after, _ := os.ReadFile(path); !bytes.Equal(after, content) {
+		t.Error("the file was changed")
+	}
+}
+
+func TestSealRefusesAnotherLength(t *testing.T) {
+	t.Parallel()
+	for _, compressed := range []bool{false, true} {
+		for _, length := range []int64{int64(mb) - 1, int64(mb) + 1} {
+			dir := t.TempDir()
+			o := DirOptions{NoSync: true}
+			if compressed {
+				o.Compression, _ = ParseCompression("gzip")
+			}
+			s := open(t, NewDirStore(dir, mb, o), 1, 2)
+			must(t, os.Truncate(filepath.Join(dir, "000000010000000000000002.partial"), length))
+			s.Full()
+			var wrong *LengthError
+			if err := s.Seal(); !errors.As(err, &wrong) || wrong.Has != length {
+				t.Errorf("%d bytes, compressed %t: %v", length, compressed, err)
+			}
+			if got := files(t, dir); got != fmt.Sprintf("000000010000000000000002.partial %d", length) {
+				t.Errorf("files: %s", got)
+			}
+		}
+	}
+}
+
 func TestSealedSegmentReplacesOneOfTheSameName(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -62,6 +63,31 @@ type memoryFile struct{ *bytes.Reader }
 
 func (memoryFile) Close() error { return nil }
 
+// ReadSegment implements ReadableStore.
+func (d *DirStore) ReadSegment(t TimelineID, n SegmentNumber) (io.ReadCloser, string, error) {
+	name := d.size.FileName(t, n)
+	// One that is sealed between the looks at its names is under none of them:
+	// hence once more.
+	for range 2 {
+		for _, f := range forms(name) {
+			r, err := f.Open(d.dir)
+			switch {
+			case errors.Is(err, fs.ErrNotExist), f.Partial && torn(err):
+				continue
+			case err != nil:
+				return nil, "", err
+			}
+			return r, f.Name, nil
+		}
+	}
+	return nil, "", fs.ErrNotExist
+}
+
+// ReadHistory implements ReadableStore.
+func (d *DirStore) ReadHistory(t TimelineID) ([]byte, error) {
+	return readAll(d.dir, SegmentFile{Name: t.HistoryFileName()}, maxHistory+1)
+}
+
 // RecordsEnd implements RecordStore.
 func (d *DirStore) RecordsEnd(t TimelineID, from LSN) (LSN, error) {
 	segments, err := walread.NewSegments(uint32(d.size), func(n uint64) (walread.SegmentFile, error) {
@@ -86,7 +112,11 @@ func (d *DirStore) Import(t TimelineID, n SegmentNumber, system uint64, fetch fu
 	if found, err := fetch(name, path); !found || err != nil {
 		return false, err
 	}
-	if err := d.checkImported(path, t, n, system); err != nil {
+	err = d.checkImported(path, t, n, system)
+	if err == nil {
+		err = d.checkContinues(path, t, n, system)
+	}
+	if err != nil {
 		return false, fmt.Errorf("segment %s from the archive: %w", name, err)
 	}
 	s := &dirSegment{store: d, name: name}
@@ -145,4 +175,34 @@ func (d *DirStore) checkImported(path string, t TimelineID, n SegmentNumber, sys
 		err = errors.New("its WAL ends before the segment does")
 	}
 	return err
+}
+
+// checkContinues holds a segment from elsewhere against what is kept of it, and
+// of the one before, as a stream is: it takes the place of a partial one.
+func (d *DirStore) checkContinues(path string, t TimelineID, n SegmentNumber, system uint64) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }() // only read from
+	c := &continuity{store: d, size: d.size, system: system, log: slog.New(slog.DiscardHandler)}
+	defer c.leave()
+	buffer := make([]byte, packBuffer)
+	for at := (Position{t, d.size.Start(n)}); ; {
+		read, err := io.ReadFull(f, buffer)
+		for data := buffer[:read]; len(data) > 0; {
+			took, err := c.take(at, data)
+			if err != nil {
+				return err
+			}
+			at.LSN += LSN(took)
+			data = data[took:]
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/pgbraid/pgbraid/internal/replconn"
 )
@@ -77,6 +79,33 @@ func (h History) After(t, last TimelineID) TimelineID {
 		}
 	}
 	return last
+}
+
+// before is the part of the history that timeline t has as its own.
+func (h History) before(t TimelineID) History {
+	for i, e := range h {
+		if e.Timeline >= t {
+			return h[:i]
+		}
+	}
+	return h
+}
+
+// same tells whether two histories are the same: timelines and LSNs, whatever
+// the reasons are.
+func (h History) same(other History) bool {
+	return slices.EqualFunc(h, other, func(a, b HistoryEntry) bool {
+		return a.Timeline == b.Timeline && a.Switch == b.Switch
+	})
+}
+
+// forks shows where the history's timelines were left.
+func (h History) forks() string {
+	var list []string
+	for _, e := range h {
+		list = append(list, fmt.Sprintf("timeline %d at %s", e.Timeline, e.Switch))
+	}
+	return strings.Join(list, ", ")
 }
 
 // fetchHistory asks the server for the history file of a timeline over 1 and

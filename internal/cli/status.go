@@ -14,7 +14,7 @@ import (
 // statusCommand is pgbraid status.
 type statusCommand struct {
 	Directory string `short:"D" required:"" group:"output" placeholder:"DIR" help:"Directory that the log is kept in."`
-	Check     bool   `group:"general" help:"Read every segment: decompress it, and see that it is what its name says."`
+	Check     bool   `group:"general" help:"Read every segment, along the chain of its records and over the forks of timelines."`
 	JSON      bool   `name:"json" group:"show" help:"Write one JSON object instead of text."`
 }
 

@@ -3,6 +3,8 @@ package torture
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -53,6 +55,8 @@ var faults = []*fault{
 	{name: "server crash, got over", applies: resumes, harmless: true, run: endedAndStarted(pgtest.Immediate)},
 	{name: "server fast shutdown", applies: copies, code: 1, tidy: true, mayMiss: true, says: connectionWords, run: ended(pgtest.Fast), after: restart},
 	{name: "server fast shutdown, got over", applies: resumes, harmless: true, run: endedAndStarted(pgtest.Fast)},
+	{name: "another server on the same timeline at reconnect", applies: resumes, code: 1, fatal: true, mayMiss: true,
+		says: []string{"wal differs", "does not continue"}, run: anotherServer},
 	{name: "disk full for a moment, got over", applies: keepsOn, harmless: true, run: onDisk("full-once", func(m measures) int64 { return m.bytes })},
 	{name: "disk full", applies: writesAnew, code: 1, fatal: true, tidy: true, says: []string{"no space left on device"},
 		run: onDisk("full", func(m measures) int64 { return m.bytes })},
@@ -142,6 +146,32 @@ func endedAndStarted(mode pgtest.StopMode) func(*bed, *rand.Rand) *process {
 		b.cluster.Start(b.t)
 		return p
 	}
+}
+
+// anotherServer has the address lead to another server, of the same cluster and
+// on the same timeline but with other WAL, once the connection was lost.
+func anotherServer(b *bed, r *rand.Rand) *process {
+	if !b.twin.Running() {
+		// Not a standby: it goes on from where it was copied.
+		if err := os.Remove(filepath.Join(b.twin.DataDir, "standby.signal")); err != nil {
+			b.t.Fatal(err)
+		}
+		b.twin.Start(b.t)
+		b.twin.SQL(b.t, "SELECT pg_create_physical_replication_slot('run', true)")
+		writeLog(b, b.twin, logSize+4)
+	}
+	hit := b.proxy.InjectAfter(b.clean.wire/4+r.Int64N(b.clean.wire/2), pgtest.Reset, pgtest.LogConn)
+	p := b.start("none 0")
+	select {
+	case <-hit:
+		// What has passed the proxy need not have come to the receiver: with
+		// nothing there, the other server would be as good.
+		if there, _ := filepath.Glob(filepath.Join(b.dir(), "0000*")); len(there) > 0 {
+			b.proxy.SetTarget(b.twin)
+		}
+	case <-p.ended:
+	}
+	return p
 }
 
 func restart(b *bed) { b.cluster.Start(b.t) }

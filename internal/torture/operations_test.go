@@ -15,6 +15,7 @@ import (
 	"github.com/pgbraid/pgbraid/basebackup"
 	"github.com/pgbraid/pgbraid/basebackup/verify"
 	"github.com/pgbraid/pgbraid/internal/conninfo"
+	"github.com/pgbraid/pgbraid/internal/pgtest"
 )
 
 // silenceLimit is that of each run.
@@ -145,13 +146,20 @@ const logSize = 16
 
 // fillLog makes log to receive, which the server keeps, whatever is received.
 func fillLog(b *bed) {
+	b.twin = pgtest.NewStandby(b.t, b.cluster) // as a snapshot of the machine would be
 	b.cluster.SQL(b.t, "SELECT pg_switch_wal()")
+	b.cluster.SQL(b.t, "CHECKPOINT") // the slot keeps nothing that the snapshot has too
 	b.cluster.SQL(b.t, "SELECT pg_create_physical_replication_slot('first', true)")
-	for range logSize {
-		b.cluster.SQL(b.t, "SELECT pg_logical_emit_message(true, 'torture', (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 32000))); SELECT pg_switch_wal()")
-	}
+	writeLog(b, b.cluster, logSize)
 	b.end = b.cluster.Query(b.t, "SELECT pg_current_wal_flush_lsn()")
 	b.cluster.SQL(b.t, "SELECT pg_logical_emit_message(true, 'torture', 'behind the end'); SELECT pg_switch_wal()")
+}
+
+// writeLog writes log that no other server has.
+func writeLog(b *bed, c *pgtest.Cluster, segments int) {
+	for range segments {
+		c.SQL(b.t, "SELECT pg_logical_emit_message(true, 'torture', (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 32000))); SELECT pg_switch_wal()")
+	}
 }
 
 // receive gets the log from the slot's beginning. Each run has a slot of its

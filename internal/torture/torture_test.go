@@ -94,8 +94,9 @@ type bed struct {
 	root    string // what the operation makes is below
 	cluster *pgtest.Cluster
 	proxy   *pgtest.Proxy
-	chain   []string // for combine: a full backup and one on top of it
-	end     string   // for receive: where it ends
+	twin    *pgtest.Cluster // for receive: the cluster before it wrote its log
+	chain   []string        // for combine: a full backup and one on top of it
+	end     string          // for receive: where it ends
 	clean   measures
 	run     int
 	listed  bool // the server itself comes after the proxy in the list of hosts

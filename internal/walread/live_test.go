@@ -170,10 +170,34 @@ func walkCluster(t *testing.T, c *pgtest.Cluster) walread.Reach {
 	if reach.Records < 100 {
 		t.Errorf("only %d records: %v", reach.Records, reach.Stop)
 	}
+	checkChain(t, src, h.Address, reach, opts)
 	if waldump, ok := c.Server.Tool("pg_waldump"); ok {
 		compareWaldump(t, waldump, dir, src, reach, opts)
 	}
 	return reach
+}
+
+// checkChain has a Chain take the same WAL, as a stream brings it.
+func checkChain(t *testing.T, src walread.Source, start uint64, reach walread.Reach, opts walread.Options) {
+	t.Helper()
+	chain, err := walread.NewChain(start, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	piece := make([]byte, 128<<10)
+	for at := start; at < reach.End; {
+		n, err := src.ReadWAL(piece[:min(uint64(len(piece)), reach.End-at)], at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := chain.Feed(piece[:n]); err != nil {
+			t.Fatalf("as a stream: %v", err)
+		}
+		at += uint64(n)
+	}
+	if !chain.Known() || chain.End() != reach.End {
+		t.Errorf("as a stream the WAL ends at %X, want %X", chain.End(), reach.End)
+	}
 }
 
 var waldumpLine = regexp.MustCompile(`^rmgr: (\S+) +len \(rec/tot\): +\d+/ *(\d+), tx: +(\d+), lsn: (\S+), prev (\S+), `)
