@@ -72,7 +72,7 @@ func (e *TimelineError) Hint() string {
 	if e.Server < e.Position.Timeline {
 		return "This server was not promoted, or is the old primary: connect to the one on the newest timeline (target_session_attrs=read-write). To go back to the old one for good, remove the newer timelines' files first."
 	}
-	return "The old primary wrote WAL that was lost in the failover. Keep this directory as it is for a look at what was lost, and go on with an empty directory and a new base backup."
+	return "The old primary wrote WAL that was lost in the failover, and segments with it are complete here. Keep this directory as it is for a look at what was lost, and go on with an empty directory and a new base backup."
 }
 
 // ErrTerminatedEarly says that the server ended the stream, as it does when it

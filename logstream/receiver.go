@@ -113,6 +113,7 @@ type Status struct {
 	Lost      int      // connections lost
 	Switches  int      // timelines passed
 	Gaps      int      // gaps that were allowed
+	LostWAL   int      // times that WAL was set aside which a failover lost
 	LastError error    // what the last connection was lost by, nil if none was
 
 	// LastMessage is when the last message of a stream came, zero before the

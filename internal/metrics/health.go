@@ -49,13 +49,14 @@ type health struct {
 	MessageSeconds *float64 `json:"seconds_since_last_message,omitempty"`
 	Reconnects     int      `json:"reconnects"`
 	Gaps           int      `json:"gaps"`
+	LostWAL        int      `json:"lost_wal"`
 	LastError      string   `json:"last_error_class,omitempty"`
 }
 
 func newHealth(s logstream.Status, now time.Time) health {
 	h := health{
 		State: stateName(s.State), Alive: alive(s), Ready: ready(s, now),
-		Reconnects: s.Lost, Gaps: s.Gaps, LastError: logstream.ErrorClass(s.LastError),
+		Reconnects: s.Lost, Gaps: s.Gaps, LostWAL: s.LostWAL, LastError: logstream.ErrorClass(s.LastError),
 	}
 	if s.Written.Timeline != 0 {
 		h.Timeline = uint32(s.Written.Timeline)
