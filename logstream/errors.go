@@ -40,6 +40,23 @@ func (e *WALMissingError) Hint() string {
 	return "Stream from a replication slot, or raise wal_keep_size (wal_keep_segments before release 13) or max_slot_wal_keep_size on the server."
 }
 
+// ArchiveError says that the restore command failed: that is no answer whether
+// the archive has the segment.
+type ArchiveError struct {
+	Segment string // the file name
+	Err     error
+}
+
+func (e *ArchiveError) Error() string {
+	return fmt.Sprintf("restore command for %s: %v", e.Segment, e.Err)
+}
+func (e *ArchiveError) Unwrap() error { return e.Err }
+
+// Hint is advice for the person who sees the error.
+func (e *ArchiveError) Hint() string {
+	return "The command says by exit code 1 that the archive does not have a file. Any other failure is tried again."
+}
+
 // SystemMismatchError says that a connection leads to another cluster.
 type SystemMismatchError struct{ Want, Got uint64 }
 
@@ -111,6 +128,7 @@ const (
 	ClassSlot       = "slot"        // the slot is missing, in use, or lost its WAL
 	ClassAuth       = "auth"        // the server refused the user
 	ClassProtocol   = "protocol"    // the server sent what is no valid message
+	ClassArchive    = "archive"     // the restore command failed
 	ClassOther      = "other"
 )
 
@@ -120,6 +138,7 @@ func ErrorClass(err error) string {
 	var (
 		store    *StoreError
 		missing  *WALMissingError
+		archive  *ArchiveError
 		system   *SystemMismatchError
 		timeline *TimelineError
 		slot     *MissingSlotError
@@ -134,6 +153,8 @@ func ErrorClass(err error) string {
 			return ClassDiskFull
 		}
 		return ClassOther
+	case errors.As(err, &archive):
+		return ClassArchive
 	case errors.As(err, &missing):
 		return ClassWALMissing
 	case errors.As(err, &timeline):

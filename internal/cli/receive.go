@@ -32,8 +32,8 @@ type receiveCommand struct {
 	Synchronous    bool           `group:"general" help:"Make WAL durable as soon as it comes, and tell the server at once: a synchronous standby."`
 	SilenceLimit   *time.Duration `group:"general" placeholder:"TIME" help:"Take a connection for lost after so long without a word from the server (such as 30s; default 1m for the log, 5m for a copy; 0: never)."`
 	StatusInterval int            `short:"s" group:"general" placeholder:"SECONDS" default:"10" help:"How often to tell the server the position (default 10; 0: only when asked)."`
-	RestoreCommand string         `group:"general" placeholder:"COMMAND" help:"Shell command for segments that the server no longer has: %f is the file's name, %p the path to write."`
-	AllowGap       bool           `group:"general" help:"Go on behind WAL that is nowhere to be had, instead of exiting with code 3."`
+	RestoreCommand string         `group:"general" placeholder:"COMMAND" help:"Shell command for segments that the server no longer has: %f is the file's name, %p the path to write. Exit code 1: the archive lacks it; others: it failed."`
+	AllowGap       bool           `group:"general" help:"Go on after WAL that is nowhere to be had, at the first segment that is, instead of exiting with code 3."`
 	Metrics        string         `group:"general" placeholder:"ADDRESS" help:"Serve Prometheus metrics, /healthz and /readyz there; \":9187\" is that port on loopback."`
 
 	Verbose bool `short:"v" group:"show" help:"Show each step."`

@@ -70,7 +70,8 @@ var (
 	}
 	classes = []string{
 		logstream.ClassConnection, logstream.ClassDiskFull, logstream.ClassWALMissing, logstream.ClassTimeline,
-		logstream.ClassSystem, logstream.ClassSlot, logstream.ClassAuth, logstream.ClassProtocol, logstream.ClassOther,
+		logstream.ClassSystem, logstream.ClassSlot, logstream.ClassAuth, logstream.ClassProtocol, logstream.ClassArchive,
+		logstream.ClassOther,
 	}
 )
 
