@@ -57,6 +57,9 @@ func (c *receiveCommand) Run(ctx context.Context, to *streams) error {
 	if err != nil {
 		return &usageError{err: err}
 	}
+	if err := c.checkDirectory(); err != nil {
+		return err
+	}
 	info, err := c.parse()
 	if err != nil {
 		return err
@@ -129,16 +132,35 @@ func (c *receiveCommand) options() (*logstream.ArchiveOptions, error) {
 			return nil, err
 		}
 	}
-	if c.Directory != "" {
-		info, err := os.Stat(c.Directory)
-		if err != nil {
-			return nil, fmt.Errorf("could not open directory: %w", err)
-		}
-		if !info.IsDir() {
-			return nil, fmt.Errorf("%q is not a directory", c.Directory)
-		}
-	}
 	return o, nil
+}
+
+// checkDirectory looks at the directory before a server is asked anything.
+func (c *receiveCommand) checkDirectory() error {
+	if c.Directory == "" {
+		return nil // it is only about a slot
+	}
+	info, err := os.Stat(c.Directory)
+	if err != nil {
+		return &noDirectoryError{err}
+	}
+	if !info.IsDir() {
+		return &usageError{err: fmt.Errorf("%q is not a directory", c.Directory)}
+	}
+	return nil
+}
+
+// noDirectoryError says that the directory cannot be found. It may lie on a
+// disk that is mounted a little later: a service manager is to try again, so
+// that is no wrong command line.
+type noDirectoryError struct{ err error }
+
+func (e *noDirectoryError) Error() string { return "could not open directory: " + e.err.Error() }
+func (e *noDirectoryError) Unwrap() error { return e.err }
+
+// Hint is advice for the person who sees the error.
+func (e *noDirectoryError) Hint() string {
+	return "The directory must exist: make it, or mount the disk that it lies on."
 }
 
 func (c *receiveCommand) changeSlot(ctx context.Context, config *pgconn.Config) error {
