@@ -44,8 +44,9 @@ type ArchiveOptions struct {
 	EndPosition LSN
 	// Compression of complete segments; the zero value is none.
 	Compression Compression
-	// RestoreCommand, AllowGap: see Options.
+	// RestoreCommand, ArchiveTries, AllowGap: see Options.
 	RestoreCommand RestoreCommand
+	ArchiveTries   int
 	AllowGap       bool
 	// Logger gets what happens; nil discards it.
 	Logger *slog.Logger
@@ -109,6 +110,7 @@ func (a *Archiver) Run(ctx context.Context) (err error) {
 		Synchronous:    a.options.Synchronous,
 		SilenceLimit:   a.options.SilenceLimit,
 		Archive:        a.options.RestoreCommand,
+		ArchiveTries:   a.options.ArchiveTries,
 		AllowGap:       a.options.AllowGap,
 		Logger:         a.log,
 		OnFlush:        a.options.OnFlush,

@@ -145,13 +145,19 @@ func TestSynchronousReceiverHasEveryAcknowledgedCommit(t *testing.T) {
 // archive, by the program's own restore_command.
 func restore(t *testing.T, base *pgtest.Cluster, dir string) {
 	t.Helper()
+	recoverTo(t, base, dir, "latest")
+}
+
+// recoverTo is restore along a timeline.
+func recoverTo(t *testing.T, base *pgtest.Cluster, dir, timeline string) {
+	t.Helper()
 	pgtest.GiveToServer(t, dir)
 	if err := os.Remove(filepath.Join(base.DataDir, "standby.signal")); err != nil {
 		t.Fatal(err)
 	}
 	base.SetRecovery(t, pgtest.Recovery{
 		RestoreCommand: program(t) + " restore-wal -D " + dir + " %f %p",
-		Settings:       []string{"primary_conninfo = ''", "recovery_target_timeline = 'latest'", "synchronous_standby_names = ''"},
+		Settings:       []string{"primary_conninfo = ''", "recovery_target_timeline = '" + timeline + "'", "synchronous_standby_names = ''"},
 	})
 	base.Start(t)
 }

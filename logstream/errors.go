@@ -40,6 +40,23 @@ func (e *WALMissingError) Hint() string {
 	return "Stream from a replication slot, or raise wal_keep_size (wal_keep_segments before release 13) or max_slot_wal_keep_size on the server."
 }
 
+// ArchiveError says that the restore command failed: that is no answer whether
+// the archive has the segment.
+type ArchiveError struct {
+	Segment string // the file name
+	Err     error
+}
+
+func (e *ArchiveError) Error() string {
+	return fmt.Sprintf("restore command for %s: %v", e.Segment, e.Err)
+}
+func (e *ArchiveError) Unwrap() error { return e.Err }
+
+// Hint is advice for the person who sees the error.
+func (e *ArchiveError) Hint() string {
+	return "The command says by exit code 1 that the archive does not have a file. Any other failure is tried again."
+}
+
 // SystemMismatchError says that a connection leads to another cluster.
 type SystemMismatchError struct{ Want, Got uint64 }
 
@@ -72,7 +89,7 @@ func (e *TimelineError) Hint() string {
 	if e.Server < e.Position.Timeline {
 		return "This server was not promoted, or is the old primary: connect to the one on the newest timeline (target_session_attrs=read-write). To go back to the old one for good, remove the newer timelines' files first."
 	}
-	return "The old primary wrote WAL that was lost in the failover. Keep this directory as it is for a look at what was lost, and go on with an empty directory and a new base backup."
+	return "The old primary wrote WAL that was lost in the failover, and segments with it are complete here. Keep this directory as it is for a look at what was lost, and go on with an empty directory and a new base backup."
 }
 
 // ErrTerminatedEarly says that the server ended the stream, as it does when it
@@ -127,6 +144,7 @@ const (
 	ClassSlot       = "slot"        // the slot is missing, in use, or lost its WAL
 	ClassAuth       = "auth"        // the server refused the user
 	ClassProtocol   = "protocol"    // the server sent what is no valid message
+	ClassArchive    = "archive"     // the restore command failed
 	ClassOther      = "other"
 )
 
@@ -136,6 +154,7 @@ func ErrorClass(err error) string {
 	var (
 		store    *StoreError
 		missing  *WALMissingError
+		archive  *ArchiveError
 		system   *SystemMismatchError
 		timeline *TimelineError
 		slot     *MissingSlotError
@@ -154,6 +173,8 @@ func ErrorClass(err error) string {
 			return ClassDiskFull
 		}
 		return ClassOther
+	case errors.As(err, &archive):
+		return ClassArchive
 	case errors.As(err, &missing):
 		return ClassWALMissing
 	case errors.As(err, &timeline), otherWAL(err):

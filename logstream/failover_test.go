@@ -1,6 +1,7 @@
 package logstream_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -164,20 +165,120 @@ func switchOnBoundary(t *testing.T, s pgtest.Server) bool {
 	return true
 }
 
-func TestReceiverPastTheForkSaysSo(t *testing.T) {
+// aheadOfStandby has the primary write WAL that the archiver gets and the
+// standby never does: in the segment at hand or, if sealed is set, up to the end
+// of one.
+func (p pair) aheadOfStandby(t *testing.T, a *archiver, sealed bool) (ahead string) {
+	t.Helper()
+	p.primary.SQL(t, "INSERT INTO t SELECT generate_series(1, 1000)")
+	p.primary.WaitCatchup(t, p.standby)
+	p.standby.Stop(t, pgtest.Fast)
+	p.primary.SQL(t, "INSERT INTO t SELECT generate_series(100001, 101000)")
+	ahead = p.primary.CurrentLSN(t)
+	if sealed {
+		ahead = nextSegment(t, p.primary, mib16)
+	}
+	a.await(1, ahead)
+	return ahead
+}
+
+// promoteBehind brings the standby up in the place of the primary, which is killed.
+func (p pair) promoteBehind(t *testing.T) (fork logstream.LSN) {
+	t.Helper()
+	p.primary.Kill(t)
+	p.standby.Start(t)
+	p.standby.Promote(t)
+	p.standby.SQL(t, "INSERT INTO t SELECT generate_series(1001, 2000)")
+	content, err := os.ReadFile(filepath.Join(p.standby.DataDir, "pg_wal", "00000002.history"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := logstream.ParseHistory(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fork, _ = h.SwitchPoint(1)
+	return fork
+}
+
+// A receiver that is ahead of the standby that was promoted, in the segment at
+// hand, follows; what was lost is kept where no recovery comes upon it.
+func TestReceiverAheadOfThePromotedServerFollows(t *testing.T) {
+	for _, running := range []bool{true, false} {
+		t.Run(fmt.Sprintf("running %v", running), func(t *testing.T) {
+			p := newPair(t, pgtest.Newest(t))
+			dir := pgtest.TempDir(t)
+			o := logstream.ArchiveOptions{Directory: dir}
+			a := archive(t, p.bothHosts(), o)
+			a.await(1, p.primary.CurrentLSN(t))
+			old := pgtest.NewStandby(t, p.primary) // to recover along the old timeline
+			ahead := parseLSN(t, p.aheadOfStandby(t, a, false))
+			if !running {
+				a.stop()
+			}
+			fork := p.promoteBehind(t)
+			if !running {
+				a = archive(t, p.bothHosts(), o)
+			}
+			a.await(2, nextSegment(t, p.standby, mib16))
+			p.standby.SQL(t, "INSERT INTO t SELECT generate_series(2001, 3000)")
+			a.await(2, p.standby.CurrentLSN(t))
+			a.stop()
+			if s := a.Status(); s.LostWAL != 1 || s.Switches != 1 {
+				t.Errorf("WAL was set aside %d times, %d switches, want 1 and 1", s.LostWAL, s.Switches)
+			}
+
+			inventory, err := logstream.TakeInventory(t.Context(), dir, logstream.InventoryOptions{Check: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !inventory.Whole() || len(inventory.Lost) != 1 || inventory.Newest.Timeline != 2 {
+				t.Fatalf("inventory: %+v", inventory)
+			}
+			segment := mib16.FileName(1, mib16.Segment(fork))
+			lost := inventory.Lost[0]
+			if lost.Timeline != 1 || lost.From != fork || lost.To < ahead || !strings.HasPrefix(lost.Name, segment+".lost-") {
+				t.Errorf("lost: %+v, want %s to %s at least", lost, fork, ahead)
+			}
+			kept, err := os.ReadFile(filepath.Join(dir, lost.Name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			rest, err := os.ReadFile(filepath.Join(dir, segment+logstream.PartialSuffix))
+			if err != nil {
+				t.Fatal(err)
+			}
+			at := mib16.Offset(fork)
+			was, err := os.ReadFile(filepath.Join(p.primary.DataDir, "pg_wal", segment))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if end := mib16.Offset(ahead); !bytes.Equal(kept[:end], was[:end]) {
+				t.Errorf("%s is not the old primary's from byte %d on", lost.Name, differ(kept[:end], was[:end]))
+			}
+			if len(rest) != int(mib16) || !bytes.Equal(rest[:at], was[:at]) || len(bytes.Trim(rest[at:], "\x00")) != 0 {
+				t.Errorf("%s.partial does not end at the fork", segment)
+			}
+
+			p.checkRestored(t, dir, p.standby, "2")
+			// Along the old timeline recovery comes to the fork, and no further.
+			recoverTo(t, old, dir, "1")
+			old.WaitFor(t, "SELECT pg_is_in_recovery()", "f", 60*time.Second)
+			if n := old.Query(t, "SELECT count(*) || ' ' || max(n) FROM t"); n != "1000 1000" {
+				t.Errorf("along timeline 1 the table's count and maximum are %s, want those at the fork", n)
+			}
+		})
+	}
+}
+
+// What is in a complete segment is not taken back: others may have used it.
+func TestReceiverPastTheForkByACompleteSegmentSaysSo(t *testing.T) {
 	p := newPair(t, pgtest.Newest(t))
 	dir := pgtest.TempDir(t)
 	a := archive(t, p.primary.ConnString(), logstream.ArchiveOptions{Directory: dir})
-	p.primary.WaitCatchup(t, p.standby)
-	p.standby.Stop(t, pgtest.Fast)
-	// WAL that the standby never gets.
-	p.primary.SQL(t, "INSERT INTO t SELECT generate_series(1, 1000)")
-	ahead := p.primary.CurrentLSN(t)
-	a.await(1, ahead)
+	ahead := p.aheadOfStandby(t, a, true)
 	a.stop()
-	p.primary.Stop(t, pgtest.Immediate)
-	p.standby.Start(t)
-	p.standby.Promote(t)
+	p.promoteBehind(t)
 	before := names(t, dir)
 
 	b := archive(t, p.standby.ConnString(), logstream.ArchiveOptions{Directory: dir})

@@ -8,22 +8,22 @@ import (
 
 // fetch is what FetchingFromArchive does: it takes segments from the archive
 // as long as that has them, as a standby's recovery does, and then the stream
-// is tried again. If the archive does not have even the first, that is a gap.
+// is tried again. If neither has even the first, several times, that is a gap.
 func (r *Receiver) fetch(ctx context.Context) State {
 	if err := r.leaveForArchive(); err != nil {
 		return r.retry(err)
 	}
 	fetched := 0
 	for !r.atStop(r.cursor.pos) {
-		found, err := r.fetchSegment(ctx)
+		found, err := r.fetchNext(ctx)
 		if err != nil {
-			r.failure = err
-			return Stopped
+			return r.retry(err)
 		}
 		if !found {
 			break
 		}
 		fetched++
+		r.pauses, r.notThere = 0, 0
 	}
 	switch {
 	case r.atStop(r.cursor.pos):
@@ -33,10 +33,28 @@ func (r *Receiver) fetch(ctx context.Context) State {
 		return Connecting
 	case !permanent(r.failure) && r.options.GiveUpAfter >= 0:
 		return Waiting // a server that could not be asked may have it
-	case r.options.AllowGap:
+	}
+	if r.options.Archive != "" {
+		if r.notThere++; r.notThere < r.options.archiveTries() {
+			r.failure = fmt.Errorf("%w; and the archive does not have it", r.failure)
+			return Waiting
+		}
+	}
+	if r.options.AllowGap {
 		return r.leaveGap(ctx)
 	}
 	return Stopped // with the failure that led here
+}
+
+// defaultArchiveTries is how often an archive has to say that it lacks a
+// segment. With the pauses between that takes about 50 seconds.
+const defaultArchiveTries = 10
+
+func (o *Options) archiveTries() int {
+	if o.ArchiveTries == 0 {
+		return defaultArchiveTries
+	}
+	return o.ArchiveTries
 }
 
 // leaveForArchive goes back to the start of the segment that is open, which
@@ -45,35 +63,52 @@ func (r *Receiver) leaveForArchive() error {
 	return r.cursor.moveTo(r.cursor.pos)
 }
 
-// fetchSegment takes the segment where the stream stands from the archive, on
-// the newest timeline of the server's history that it can be on.
-func (r *Receiver) fetchSegment(ctx context.Context) (found bool, err error) {
+// fetchNext takes the segment where the stream stands from the archive.
+func (r *Receiver) fetchNext(ctx context.Context) (found bool, err error) {
+	number := r.options.SegmentSize.Segment(r.cursor.pos.LSN)
+	t, found, err := r.fetchSegment(ctx, number)
+	if !found || err != nil {
+		return false, err
+	}
+	return true, r.goOnAfter(t, number)
+}
+
+// goOnAfter moves the stream to the end of a segment that was fetched.
+func (r *Receiver) goOnAfter(t TimelineID, n SegmentNumber) error {
+	if err := r.cursor.moveTo(Position{t, r.options.SegmentSize.Start(n + 1)}); err != nil {
+		return err
+	}
+	r.publish(0)
+	return nil
+}
+
+// fetchSegment takes a segment from the archive, on the newest timeline of the
+// server's history that it can be on.
+func (r *Receiver) fetchSegment(ctx context.Context, n SegmentNumber) (t TimelineID, found bool, err error) {
 	if r.options.Archive == "" {
-		return false, nil
+		return 0, false, nil
 	}
 	store, ok := r.options.Store.(ImportStore)
 	if !ok {
-		return false, errors.New("the store takes no segments from an archive")
+		return 0, false, &StoreError{errors.New("the store takes no segments from an archive")}
 	}
-	size := r.options.SegmentSize
-	number := size.Segment(r.cursor.pos.LSN)
-	for _, t := range r.candidates(number) {
-		found, err := store.Import(t, number, r.options.SystemIdentifier, func(name, path string) (bool, error) {
+	for _, t := range r.candidates(n) {
+		found, err := store.Import(t, n, r.options.SystemIdentifier, func(name, path string) (bool, error) {
 			return r.options.Archive.Fetch(ctx, name, path)
 		})
-		if err != nil {
-			return false, &StoreError{Err: err}
+		var failed *ArchiveError
+		switch {
+		case ctx.Err() != nil:
+			return 0, false, context.Cause(ctx)
+		case errors.As(err, &failed):
+			return 0, false, err
+		case err != nil:
+			return 0, false, &StoreError{Err: err}
+		case found:
+			return t, true, nil
 		}
-		if !found {
-			continue
-		}
-		if err := r.cursor.moveTo(Position{t, size.Start(number + 1)}); err != nil {
-			return false, err
-		}
-		r.publish(0)
-		return true, nil
 	}
-	return false, nil
+	return 0, false, nil
 }
 
 // candidates are the timelines that a segment can be on, the newest first: the
@@ -88,41 +123,4 @@ func (r *Receiver) candidates(n SegmentNumber) []TimelineID {
 		}
 	}
 	return list
-}
-
-// leaveGap goes on at the oldest WAL that the server is known to have: where
-// the slot keeps it from, else its present position.
-func (r *Receiver) leaveGap(ctx context.Context) State {
-	if err := r.connect(ctx); err != nil {
-		return r.retry(err)
-	}
-	if err := r.identify(ctx); err != nil {
-		return r.retry(err)
-	}
-	next := Position{r.server.timeline, r.server.position}
-	if r.slot != "" && r.conn.ServerVersion() >= 150000 {
-		slot, err := ReadSlot(ctx, r.conn, r.slot)
-		if err != nil {
-			return r.retry(err)
-		}
-		if slot.Position.LSN > r.cursor.pos.LSN {
-			next = slot.Position
-		}
-	}
-	size := r.options.SegmentSize
-	from, to := r.cursor.pos, size.Floor(next.LSN)
-	if to <= from.LSN {
-		r.failure = fmt.Errorf("no position to go on from behind the gap at %s: %w", from, r.failure)
-		return Stopped
-	}
-	if err := r.cursor.moveTo(next); err != nil {
-		return r.retry(err)
-	}
-	r.log.Error("left a gap in the log", "from", from.String(), "to", r.cursor.pos.String(),
-		"segments", uint64(to-size.Floor(from.LSN))/uint64(size))
-	r.mu.Lock()
-	r.status.Gaps++
-	r.mu.Unlock()
-	r.publish(0)
-	return Identifying
 }

@@ -27,7 +27,10 @@ type Inventory struct {
 	Bad   []BadFile
 	// The files by kind. Bytes are those of the disk, not of WAL.
 	Plain, Compressed, Partial FileCount
-	Other                      int // files that are neither segment nor history
+	Other                      int // files that are neither segment nor history, nor lost
+	// Lost is WAL that was received, and that a failover lost. No recovery
+	// uses it.
+	Lost []LostFile
 
 	// Newest is the end of the last valid record on the newest timeline, as
 	// the WAL itself shows; its LSN is 0 if there is none.
@@ -155,11 +158,17 @@ func (s *stocktaking) list() (segments []string, err error) {
 	for _, name := range names {
 		t, history := parseHistoryName(name)
 		_, segment := parseSegmentFile(name, MinSegmentSize)
+		file, lost := parseLostFile(name)
 		switch {
 		case history:
 			s.histories = append(s.histories, t)
 		case segment:
 			segments = append(segments, name)
+		case lost:
+			if info, err := os.Stat(filepath.Join(s.dir, name)); err == nil {
+				file.Bytes = info.Size()
+			}
+			s.Lost = append(s.Lost, file)
 		default:
 			s.Other++
 		}
@@ -167,6 +176,7 @@ func (s *stocktaking) list() (segments []string, err error) {
 	slices.Sort(segments)
 	slices.Reverse(segments)
 	slices.Sort(s.histories)
+	slices.SortFunc(s.Lost, func(a, b LostFile) int { return cmp.Compare(a.Name, b.Name) })
 	return segments, nil
 }
 

@@ -41,6 +41,10 @@ type Options struct {
 	// Archive, if set, is asked for segments that the server no longer has.
 	// The Store must be an ImportStore.
 	Archive RestoreCommand
+	// ArchiveTries is how often Archive must say that it does not have a
+	// segment before that counts, with growing pauses between: 0 is 10 times,
+	// over about 50 seconds.
+	ArchiveTries int
 	// AllowGap goes on behind WAL that neither the server nor Archive has,
 	// instead of failing. The gap is logged and counted.
 	AllowGap bool
@@ -94,6 +98,8 @@ type Receiver struct {
 	reached      Position // the end of what was written before going back for lack of room
 	turnedBack   Position // where to
 	turns        int      // back to there
+	notThere     int      // times that the archive said that it lacks the next segment
+	gap          gap      // the last one that was left
 	failure      error
 	noRoom       error         // why the stream went back to turnedBack
 	streamed     bool          // WAL was streamed since Run began
@@ -127,6 +133,7 @@ type Status struct {
 	Lost      int      // connections lost
 	Switches  int      // timelines passed
 	Gaps      int      // gaps that were allowed
+	LostWAL   int      // times that WAL was set aside which a failover lost
 	LastError error    // what the last connection was lost by, nil if none was
 
 	// LastMessage is when the last message of a stream came, zero before the
@@ -361,7 +368,7 @@ func (r *Receiver) serverIsAt(end LSN) {
 // progress is called after each message of the stream.
 func (r *Receiver) progress(serverEnd LSN) {
 	r.streaming()
-	r.pauses, r.streamed = 0, true
+	r.pauses, r.notThere, r.streamed = 0, 0, true
 	r.publish(serverEnd)
 	r.compared()
 }

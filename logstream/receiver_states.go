@@ -223,30 +223,6 @@ func (r *Receiver) checkHistory(ctx context.Context) (State, error) {
 	return Streaming, r.ensureHistory(ctx, pos.Timeline)
 }
 
-// checkFork makes sure that the Store holds no whole record that the server's
-// history does not have, which it would have received from a primary that was
-// ahead of the standby that was promoted.
-func (r *Receiver) checkFork(fork LSN) error {
-	pos := r.cursor.pos
-	ahead := &TimelineError{Position: pos, Server: r.server.timeline, Fork: fork}
-	records, ok := r.options.Store.(RecordStore)
-	if !ok {
-		if pos.LSN > fork {
-			return ahead
-		}
-		return nil
-	}
-	end, err := records.RecordsEnd(pos.Timeline, fork)
-	if err != nil {
-		return &StoreError{Err: err}
-	}
-	if end > fork {
-		ahead.Position.LSN = end
-		return ahead
-	}
-	return nil
-}
-
 // switchTo goes on with the next timeline.
 func (r *Receiver) switchTo(next Position) State {
 	r.log.Info("switched timeline", "from", r.cursor.pos.Timeline, "to", next.Timeline, "at", next.LSN.String())

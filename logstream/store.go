@@ -39,6 +39,19 @@ type ReadableStore interface {
 	ReadHistory(t TimelineID) ([]byte, error)
 }
 
+// LostStore is a RecordStore that can set WAL aside which a failover lost.
+type LostStore interface {
+	RecordStore
+
+	// SetAside takes the WAL of timeline t from the LSN from on out of the
+	// segments, so that no recovery along that timeline comes upon it, and
+	// keeps it in files of its own, which it names. to is the end of the last
+	// record in it. Nothing is changed, and the error says why, where it is in
+	// a complete segment. One of the segments may be open: then it is left
+	// next, or written to up to from. It may be called again after a failure.
+	SetAside(t TimelineID, from, to LSN) (files []string, err error)
+}
+
 // ImportStore is a Store that takes whole segments from elsewhere.
 type ImportStore interface {
 	// Import has fetch write a segment to a path, checks that it is one of

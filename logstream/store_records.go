@@ -2,6 +2,7 @@ package logstream
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -110,14 +111,14 @@ func (d *DirStore) Import(t TimelineID, n SegmentNumber, system uint64, fetch fu
 	_ = durable.Remove(path) // of a run that was killed
 	defer func() { _ = durable.Remove(path) }()
 	if found, err := fetch(name, path); !found || err != nil {
-		return false, err
+		return false, cmp.Or(d.room(path), err)
 	}
 	err = d.checkImported(path, t, n, system)
 	if err == nil {
 		err = d.checkContinues(path, t, n, system)
 	}
 	if err != nil {
-		return false, fmt.Errorf("segment %s from the archive: %w", name, err)
+		return false, cmp.Or(d.room(path), fmt.Errorf("segment %s from the archive: %w", name, err))
 	}
 	s := &dirSegment{store: d, name: name}
 	if s.file, err = durable.OpenFile(path, os.O_RDWR, 0); err != nil {
@@ -131,6 +132,19 @@ func (d *DirStore) Import(t TimelineID, n SegmentNumber, system uint64, fetch fu
 	}
 	s.Full()
 	return true, s.Seal()
+}
+
+// room is the error of a disk that has no room for a whole segment in a file,
+// nil otherwise: whatever was to fetch the segment can only have failed then.
+func (d *DirStore) room(path string) error {
+	f, err := durable.OpenFile(path, os.O_RDWR|os.O_CREATE, d.options.Mode)
+	if err == nil {
+		err = errors.Join(durable.Allocate(f, int64(d.size)), f.Close())
+	}
+	if noRoom(err) {
+		return err
+	}
+	return nil
 }
 
 // checkImported makes sure that a file is the segment that was asked for: of

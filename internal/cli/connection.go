@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pgbraid/pgbraid/internal/conninfo"
@@ -23,9 +25,20 @@ func (o *connectionOptions) parse() (*conninfo.Info, error) {
 		NoPassword: o.NoPassword, ForcePassword: o.Password,
 	}, "pgbraid")
 	if err != nil {
-		return nil, &usageError{err: err}
+		return nil, settingsError(err)
 	}
 	return info, nil
+}
+
+// settingsError is what is wrong with the settings of the connection: a wrong
+// command line, unless a file that they name cannot be read, which may lie on a
+// disk that is mounted a little later.
+func settingsError(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return err
+	}
+	return &usageError{err: err}
 }
 
 // WithPassword calls f with a configuration, and once more if it turns out
@@ -39,7 +52,7 @@ func WithPassword(ctx context.Context, info *conninfo.Info, f func(*pgconn.Confi
 		}
 		config, err := info.Config()
 		if err != nil {
-			return &usageError{err: err}
+			return settingsError(err)
 		}
 		err = f(config)
 		if !info.NeedsPassword(err) {

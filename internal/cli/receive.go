@@ -32,8 +32,8 @@ type receiveCommand struct {
 	Synchronous    bool           `group:"general" help:"Make WAL durable as soon as it comes, and tell the server at once: a synchronous standby."`
 	SilenceLimit   *time.Duration `group:"general" placeholder:"TIME" help:"Take a connection for lost after so long without a word from the server (such as 30s; default 1m for the log, 5m for a copy; 0: never)."`
 	StatusInterval int            `short:"s" group:"general" placeholder:"SECONDS" default:"10" help:"How often to tell the server the position (default 10; 0: only when asked)."`
-	RestoreCommand string         `group:"general" placeholder:"COMMAND" help:"Shell command for segments that the server no longer has: %f is the file's name, %p the path to write."`
-	AllowGap       bool           `group:"general" help:"Go on behind WAL that is nowhere to be had, instead of exiting with code 3."`
+	RestoreCommand string         `group:"general" placeholder:"COMMAND" help:"Shell command for segments that the server no longer has: %f is the file's name, %p the path to write. Exit code 1: the archive lacks it; others: it failed."`
+	AllowGap       bool           `group:"general" help:"Go on after WAL that is nowhere to be had, at the first segment that is, instead of exiting with code 3."`
 	Metrics        string         `group:"general" placeholder:"ADDRESS" help:"Serve Prometheus metrics, /healthz and /readyz there; \":9187\" is that port on loopback."`
 
 	Verbose bool `short:"v" group:"show" help:"Show each step."`
@@ -56,6 +56,9 @@ func (c *receiveCommand) Run(ctx context.Context, to *streams) error {
 	options, err := c.options()
 	if err != nil {
 		return &usageError{err: err}
+	}
+	if err := c.checkDirectory(); err != nil {
+		return err
 	}
 	info, err := c.parse()
 	if err != nil {
@@ -129,16 +132,35 @@ func (c *receiveCommand) options() (*logstream.ArchiveOptions, error) {
 			return nil, err
 		}
 	}
-	if c.Directory != "" {
-		info, err := os.Stat(c.Directory)
-		if err != nil {
-			return nil, fmt.Errorf("could not open directory: %w", err)
-		}
-		if !info.IsDir() {
-			return nil, fmt.Errorf("%q is not a directory", c.Directory)
-		}
-	}
 	return o, nil
+}
+
+// checkDirectory looks at the directory before a server is asked anything.
+func (c *receiveCommand) checkDirectory() error {
+	if c.Directory == "" {
+		return nil // it is only about a slot
+	}
+	info, err := os.Stat(c.Directory)
+	if err != nil {
+		return &noDirectoryError{err}
+	}
+	if !info.IsDir() {
+		return &usageError{err: fmt.Errorf("%q is not a directory", c.Directory)}
+	}
+	return nil
+}
+
+// noDirectoryError says that the directory cannot be found. It may lie on a
+// disk that is mounted a little later: a service manager is to try again, so
+// that is no wrong command line.
+type noDirectoryError struct{ err error }
+
+func (e *noDirectoryError) Error() string { return "could not open directory: " + e.err.Error() }
+func (e *noDirectoryError) Unwrap() error { return e.err }
+
+// Hint is advice for the person who sees the error.
+func (e *noDirectoryError) Hint() string {
+	return "The directory must exist: make it, or mount the disk that it lies on."
 }
 
 func (c *receiveCommand) changeSlot(ctx context.Context, config *pgconn.Config) error {

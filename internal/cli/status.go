@@ -27,7 +27,9 @@ JSON: directory, whole, segment_size (bytes), system_identifier, server_major,
 newest_lsn, newest_timeline, last_commit (time), timelines (timeline, parent,
 fork_lsn, ranges, partials), holes, bad (name, error); plain, compressed and
 partial (files, bytes), other_files. Ranges and holes have timeline, first, last
-(file names), segments, from_lsn, to_lsn. What is not known is left out.
+(file names), segments, from_lsn, to_lsn. WAL that was received and that a
+failover lost is in lost (name, timeline, from_lsn, to_lsn), and no fault. What is
+not known is left out.
 
 Exit codes: 0 the log is whole, 1 there is none, or it has holes or bad files,
 2 wrong usage.`

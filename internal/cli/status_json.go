@@ -19,6 +19,7 @@ type statusResult struct {
 	LastCommit       *time.Time       `json:"last_commit,omitempty"`
 	Timelines        []statusTimeline `json:"timelines"`
 	Holes            []statusRange    `json:"holes"`
+	Lost             []statusLost     `json:"lost"`
 	Bad              []statusBad      `json:"bad"`
 	Plain            statusFiles      `json:"plain"`
 	Compressed       statusFiles      `json:"compressed"`
@@ -43,6 +44,13 @@ type statusRange struct {
 	To       string `json:"to_lsn"`
 }
 
+type statusLost struct {
+	Name     string `json:"name"`
+	Timeline uint32 `json:"timeline"`
+	From     string `json:"from_lsn"`
+	To       string `json:"to_lsn"`
+}
+
 type statusBad struct {
 	Name  string `json:"name"`
 	Error string `json:"error"`
@@ -56,7 +64,7 @@ type statusFiles struct {
 func newStatusResult(dir string, i *logstream.Inventory) statusResult {
 	out := statusResult{
 		Directory: dir, Whole: i.Whole(), SegmentSize: uint32(i.SegmentSize), ServerMajor: i.Major,
-		Timelines: []statusTimeline{}, Holes: newStatusRanges(i.SegmentSize, i.Holes), Bad: []statusBad{},
+		Timelines: []statusTimeline{}, Holes: newStatusRanges(i.SegmentSize, i.Holes), Lost: []statusLost{}, Bad: []statusBad{},
 		Plain: statusFiles(i.Plain), Compressed: statusFiles(i.Compressed), Partial: statusFiles(i.Partial), OtherFiles: i.Other,
 	}
 	if i.SystemID != 0 {
@@ -80,6 +88,9 @@ func newStatusResult(dir string, i *logstream.Inventory) statusResult {
 			line.Partials = append(line.Partials, f.Name)
 		}
 		out.Timelines = append(out.Timelines, line)
+	}
+	for _, f := range i.Lost {
+		out.Lost = append(out.Lost, statusLost{f.Name, uint32(f.Timeline), f.From.String(), f.To.String()})
 	}
 	for _, b := range i.Bad {
 		out.Bad = append(out.Bad, statusBad{b.Name, b.Err.Error()})

@@ -49,6 +49,9 @@ func statusSamples() map[string]*logstream.Inventory {
 			Bad:       []logstream.BadFile{{Name: "000000020000000100000005.gz", Err: errors.New("it holds 5 bytes\nwant \x1b[31m16777216")}},
 			Plain:     logstream.FileCount{Files: 4, Bytes: 64 << 20}, Compressed: logstream.FileCount{Files: 258, Bytes: 1234567890},
 			Partial: logstream.FileCount{Files: 2, Bytes: 17 << 20}, Other: 3,
+			Lost: []logstream.LostFile{{
+				Name: "000000010000000000000005.lost-0-5001238-0-5001368", Timeline: 1, From: 0x5001238, To: 0x5001368, Bytes: 16 << 20,
+			}},
 			Newest: logstream.Position{Timeline: 2, LSN: 0x107000060},
 		},
 	}

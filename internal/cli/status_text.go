@@ -31,6 +31,7 @@ func statusText(dir string, i *logstream.Inventory, now time.Time) string {
 	}
 	w.newest(now)
 	w.files()
+	w.lost()
 	w.faults()
 	return w.String()
 }
@@ -127,6 +128,18 @@ func (w *statusWriter) files() {
 		parts = []string{"none"}
 	}
 	w.line(0, "files: %s", strings.Join(parts, ", "))
+}
+
+// lost shows what a failover lost, which is no fault of the archive.
+func (w *statusWriter) lost() {
+	for n, f := range w.Lost {
+		if n == shownFaults {
+			w.line(0, "lost in a failover: and %d more", len(w.Lost)-n)
+			break
+		}
+		w.line(0, "lost in a failover: %s to %s (%s), kept in %s",
+			f.From, logstream.Position{Timeline: f.Timeline, LSN: f.To}, progress.Bytes(int64(f.To-f.From)), f.Name)
+	}
 }
 
 // shownFaults is how many holes, and how many bad files, the text names. JSON

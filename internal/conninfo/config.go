@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -125,7 +126,9 @@ func (i *Info) parseOne(e endpoint) (*pgconn.Config, error) {
 			if n := strings.LastIndex(message, "`: "); n >= 0 {
 				message = message[n+3:]
 			}
-			return nil, fmt.Errorf("connection parameters: %s", message)
+			e := &parameterError{text: message}
+			errors.As(err, &e.file)
+			return nil, e
 		}
 		return nil, err
 	}
@@ -233,4 +236,20 @@ var quoteEscapes = strings.NewReplacer(`\`, `\\`, `'`, `\'`)
 
 func sameForAll(list []passwordSwitch) bool {
 	return !slices.ContainsFunc(list, func(s passwordSwitch) bool { return s.password != list[0].password })
+}
+
+// parameterError is what is wrong with the parameters. Only of a file that
+// cannot be read it has the cause.
+type parameterError struct {
+	text string
+	file *fs.PathError
+}
+
+func (e *parameterError) Error() string { return "connection parameters: " + e.text }
+
+func (e *parameterError) Unwrap() error {
+	if e.file == nil {
+		return nil // not a nil *fs.PathError
+	}
+	return e.file
 }

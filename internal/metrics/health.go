@@ -63,6 +63,7 @@ type health struct {
 	StalledSeconds float64  `json:"stalled_seconds"`
 	Reconnects     int      `json:"reconnects"`
 	Gaps           int      `json:"gaps"`
+	LostWAL        int      `json:"lost_wal"`
 	LastError      string   `json:"last_error_class,omitempty"`
 }
 
@@ -70,7 +71,7 @@ func newHealth(s logstream.Status, now time.Time) health {
 	h := health{
 		State: stateName(s.State), Alive: alive(s), Ready: ready(s, now),
 		StalledSeconds: s.Stalled.Seconds(),
-		Reconnects:     s.Lost, Gaps: s.Gaps, LastError: logstream.ErrorClass(s.LastError),
+		Reconnects:     s.Lost, Gaps: s.Gaps, LostWAL: s.LostWAL, LastError: logstream.ErrorClass(s.LastError),
 	}
 	if s.Written.Timeline != 0 {
 		h.Timeline = uint32(s.Written.Timeline)

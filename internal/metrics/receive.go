@@ -55,13 +55,14 @@ var (
 	reconnectsDesc  = desc("reconnects_total", "Times that the stream was lost, or could not be got back, and was tried again.")
 	switchesDesc    = desc("timeline_switches_total", "Timeline switches that were followed.")
 	gapsDesc        = desc("gaps_total", "Gaps in the log that were allowed.")
+	lostWALDesc     = desc("lost_wal_total", "Times that WAL was set aside that the server which was promoted never had.")
 	diskFullDesc    = desc("disk_full", "1 while the receiver waits for room on the disk, else 0.")
 	lastErrorDesc   = desc("last_error", "1 for the class of the last error, 0 for the others. It stays when the stream is back.", "class")
 
 	descs = []*prometheus.Desc{
 		stateDesc, readyDesc, timelineDesc, receivedDesc, writtenDesc, flushedDesc, serverDesc,
 		lagBytesDesc, lagSecondsDesc, lastMessageDesc, stalledDesc, bytesDesc, segmentsDesc, reconnectsDesc,
-		switchesDesc, gapsDesc, diskFullDesc, lastErrorDesc,
+		switchesDesc, gapsDesc, lostWALDesc, diskFullDesc, lastErrorDesc,
 	}
 
 	states = []logstream.State{
@@ -70,7 +71,8 @@ var (
 	}
 	classes = []string{
 		logstream.ClassConnection, logstream.ClassDiskFull, logstream.ClassWALMissing, logstream.ClassTimeline,
-		logstream.ClassSystem, logstream.ClassSlot, logstream.ClassAuth, logstream.ClassProtocol, logstream.ClassOther,
+		logstream.ClassSystem, logstream.ClassSlot, logstream.ClassAuth, logstream.ClassProtocol, logstream.ClassArchive,
+		logstream.ClassOther,
 	}
 )
 
@@ -128,6 +130,7 @@ func (r *Receive) Collect(ch chan<- prometheus.Metric) {
 	counter(reconnectsDesc, float64(s.Lost))
 	counter(switchesDesc, float64(s.Switches))
 	counter(gapsDesc, float64(s.Gaps))
+	counter(lostWALDesc, float64(s.LostWAL))
 	r.fsync.Collect(ch)
 }
 

@@ -147,6 +147,7 @@ func TestNumbersAgreeWithTheServerAndHealthFollowsIt(t *testing.T) {
 		`pgbraid_receive_lag_seconds{position="flushed"}`: 0,
 		`pgbraid_receive_reconnects_total`:                0,
 		`pgbraid_receive_gaps_total`:                      0,
+		`pgbraid_receive_lost_wal_total`:                  0,
 		`pgbraid_receive_disk_full`:                       0,
 		`pgbraid_receive_ready`:                           1,
 	} {
