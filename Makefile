@@ -84,9 +84,9 @@ WITHOUTRACE = /internal/(torture|dropin)$$
 .PHONY: test
 test: servers ## the tests, on PostgreSQL 14 to 19, most with the race detector
 	$(GO) vet ./...
-	$(GO) test -race -timeout 15m $(TESTFLAGS) $$($(GO) list ./... | grep -v -E '$(WITHOUTRACE)')
-	$(GO) test -timeout 15m $(TESTFLAGS) $$($(GO) list ./... | grep -E '$(WITHOUTRACE)')
-	$(GO) test -timeout 15m $(TESTFLAGS) -run PowerLoss ./basebackup ./logstream
+	$(GO) test -race -timeout 60m $(TESTFLAGS) $$($(GO) list ./... | grep -v -E '$(WITHOUTRACE)')
+	$(GO) test -timeout 60m $(TESTFLAGS) $$($(GO) list ./... | grep -E '$(WITHOUTRACE)')
+	$(GO) test -timeout 60m $(TESTFLAGS) -run PowerLoss ./basebackup ./logstream
 
 .PHONY: test-all
 test-all: ## the same on PostgreSQL 10 to 19
@@ -97,7 +97,7 @@ test-tools: ## barman and repmgr themselves, on pgbraid in the place of PostgreS
 	scripts/postgres.sh debian
 	scripts/tools.sh
 	$(GO) vet -tags tools ./internal/dropin/tools
-	$(GO) test -tags tools -count=1 -timeout 15m $(TESTFLAGS) ./internal/dropin/tools
+	$(GO) test -tags tools -count=1 -timeout 60m $(TESTFLAGS) ./internal/dropin/tools
 
 .PHONY: torture
 torture: ## break everything at random points; SEEDS=n points for each cell, FIRST=seed to begin with

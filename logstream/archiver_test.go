@@ -156,7 +156,7 @@ func recoverTo(t *testing.T, base *pgtest.Cluster, dir, timeline string) {
 		t.Fatal(err)
 	}
 	base.SetRecovery(t, pgtest.Recovery{
-		RestoreCommand: program(t) + " restore-wal -D " + dir + " %f %p",
+		RestoreCommand: program(t) + " restore-wal --partial -D " + dir + " %f %p",
 		Settings:       []string{"primary_conninfo = ''", "recovery_target_timeline = '" + timeline + "'", "synchronous_standby_names = ''"},
 	})
 	base.Start(t)

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,13 +24,14 @@ import (
 // if the file did not exist: the directory or the file cannot be read, or the
 // file is not the segment that its name says.
 //
-// A partial segment is given where there is no complete one, filled up with
-// zeros: the last of its timeline, for it is all that there is, and an earlier
-// one whose WAL reaches to its end, such as a receiver that was killed leaves.
+// A partial segment whose WAL reaches to its end, such as a receiver that was
+// killed leaves, is given as the complete one that it is. Another one that is the
+// last of its timeline is given, filled up with zeros, where o asks for that; else
+// the error is a *PartialError.
 //
 // path appears whole or not at all. It is not made durable: the server fsyncs
 // what it keeps of it, and asks again after a crash.
-func RestoreWAL(ctx context.Context, dir, name, path string) (from string, err error) {
+func RestoreWAL(ctx context.Context, dir, name, path string, o RestoreOptions) (from string, err error) {
 	if name == "" || name != filepath.Base(name) || strings.ContainsAny(name, "/\\\x00") {
 		return "", fmt.Errorf("file name %q: want a name without a path", name)
 	}
@@ -40,7 +42,7 @@ func RestoreWAL(ctx context.Context, dir, name, path string) (from string, err e
 	if !info.IsDir() {
 		return "", fmt.Errorf("%s: not a directory", dir)
 	}
-	r := restorer{ctx: ctx, dir: dir, name: name, path: path}
+	r := restorer{ctx: ctx, dir: dir, name: name, path: path, options: o}
 	restore := r.segment
 	switch _, history := parseHistoryName(name); {
 	case history:
@@ -54,11 +56,33 @@ func RestoreWAL(ctx context.Context, dir, name, path string) (from string, err e
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}
+		r.withheld = ""
 		if from, err := restore(); from != "" || err != nil {
 			return from, err
 		}
 	}
+	if r.withheld != "" {
+		return "", &PartialError{Name: name, File: r.withheld}
+	}
 	return "", nil
+}
+
+// RestoreOptions of RestoreWAL.
+type RestoreOptions struct {
+	// Partial gives out the last segment of a timeline as far as it was
+	// received: for a recovery to the end of the archive, after which nothing
+	// more comes. A running standby must not get it: where it archives what it
+	// restores (archive_mode = always), the part would be kept under the name of
+	// the whole.
+	Partial bool
+}
+
+// PartialError says that a segment is there only in part, which was not asked
+// for. To a server in recovery it is not there.
+type PartialError struct{ Name, File string }
+
+func (e *PartialError) Error() string {
+	return fmt.Sprintf("%s is there only in part, in %s", e.Name, e.File)
 }
 
 // IsSegmentName tells whether a name can be that of a segment of some size.
@@ -88,6 +112,8 @@ func parseHistoryName(name string) (TimelineID, bool) {
 type restorer struct {
 	ctx             context.Context
 	dir, name, path string
+	options         RestoreOptions
+	withheld        string // a partial segment that was not asked for
 }
 
 func (r *restorer) history() (string, error) {
@@ -182,7 +208,7 @@ func (r *restorer) form(f SegmentFile) (found bool, err error) {
 		return false, fmt.Errorf("it begins at %s", Position{TimelineID(header.Timeline), LSN(header.Address)})
 	}
 	if f.Partial {
-		if ok, err := partialCounts(r.dir, size, t, n); !ok || err != nil {
+		if ok, err := r.partialCounts(f, size, t, n); !ok || err != nil {
 			return false, err
 		}
 	}
@@ -272,19 +298,23 @@ func (r *restorer) write(fill func(*os.File) error) (err error) {
 	return os.Rename(temporary, r.path)
 }
 
-// partialCounts tells whether a partial segment may stand for the segment: it
-// is the last of its timeline in the directory, or its WAL reaches to its end.
-func partialCounts(dir string, size SegmentSize, t TimelineID, n SegmentNumber) (bool, error) {
-	list, err := ListSegments(dir, size)
+// partialCounts tells whether a partial segment may stand for the segment: its
+// WAL reaches to its end, or it is the last of its timeline in the directory and
+// asked for.
+func (r *restorer) partialCounts(f SegmentFile, size SegmentSize, t TimelineID, n SegmentNumber) (bool, error) {
+	list, err := ListSegments(r.dir, size)
 	if err != nil {
 		return false, err
 	}
-	for _, f := range list {
-		if f.Timeline == t && f.Number > n {
-			return walReachesEnd(dir, size, t, n)
-		}
+	last := !slices.ContainsFunc(list, func(f SegmentFile) bool { return f.Timeline == t && f.Number > n })
+	if last && r.options.Partial {
+		return true, nil
 	}
-	return true, nil
+	full, err := walReachesEnd(r.dir, size, t, n)
+	if last && !full && err == nil {
+		r.withheld = f.Name
+	}
+	return full, err
 }
 
 // walReachesEnd tells whether the valid WAL of a segment in a directory goes up

@@ -79,12 +79,18 @@ const fifth = "000000010000000000000005"
 
 var methods = []compress.Method{compress.None, compress.Gzip, compress.LZ4, compress.Zstd}
 
-// restoreInto runs RestoreWAL and gives what it made, nil for nothing.
+// restoreInto runs RestoreWAL, to the end of the archive, and gives what it made,
+// nil for nothing.
 func restoreInto(t *testing.T, dir, name string) (from string, content []byte, err error) {
+	t.Helper()
+	return restoreAs(t, dir, name, logstream.RestoreOptions{Partial: true})
+}
+
+func restoreAs(t *testing.T, dir, name string, o logstream.RestoreOptions) (from string, content []byte, err error) {
 	t.Helper()
 	target := t.TempDir()
 	path := filepath.Join(target, "RECOVERYXLOG")
-	from, err = logstream.RestoreWAL(t.Context(), dir, name, path)
+	from, err = logstream.RestoreWAL(t.Context(), dir, name, path, o)
 	content, readErr := os.ReadFile(path)
 	if readErr != nil && !errors.Is(readErr, fs.ErrNotExist) {
 		t.Fatal(readErr)
@@ -235,7 +241,7 @@ func TestRestoreFailsWhereNothingCanBeReadOrWritten(t *testing.T) {
 		t.Error("a file is taken for the directory")
 	}
 	put(t, dir, fifth, fakeSegment(1, 5))
-	if _, err := logstream.RestoreWAL(t.Context(), dir, fifth, filepath.Join(dir, "missing", "x")); err == nil {
+	if _, err := logstream.RestoreWAL(t.Context(), dir, fifth, filepath.Join(dir, "missing", "x"), logstream.RestoreOptions{}); err == nil {
 		t.Error("no error where the target cannot be written")
 	}
 	// A directory in the file's place can be opened and not read.
@@ -249,8 +255,34 @@ func TestRestoreFailsWhereNothingCanBeReadOrWritten(t *testing.T) {
 	}
 	ended, end := context.WithCancel(t.Context())
 	end()
-	if _, err := logstream.RestoreWAL(ended, dir, fifth, filepath.Join(t.TempDir(), "x")); !errors.Is(err, context.Canceled) {
+	if _, err := logstream.RestoreWAL(ended, dir, fifth, filepath.Join(t.TempDir(), "x"), logstream.RestoreOptions{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("after the end: %v", err)
+	}
+}
+
+// Whoever does not ask for a partial segment gets it only where it is full.
+func TestRestoreWithholdsAPartialSegment(t *testing.T) {
+	t.Parallel()
+	full := fakeSegment(1, 5)
+	torn := append(bytes.Clone(full[:mib1/2]), make([]byte, mib1/2)...)
+	for _, m := range methods {
+		dir := t.TempDir()
+		name := fifth + m.Suffix() + ".partial"
+		put(t, dir, name, pack(t, m, torn))
+		from, got, err := restoreAs(t, dir, fifth, logstream.RestoreOptions{})
+		var withheld *logstream.PartialError
+		if from != "" || got != nil || !errors.As(err, &withheld) || withheld.File != name {
+			t.Errorf("%s: from %q, %d bytes, %v", m, from, len(got), err)
+		}
+		put(t, dir, name, pack(t, m, full))
+		if from, got, err := restoreAs(t, dir, fifth, logstream.RestoreOptions{}); from != name || !bytes.Equal(got, full) || err != nil {
+			t.Errorf("%s: the full one: from %q, %d bytes, %v", m, from, len(got), err)
+		}
+		put(t, dir, fifth, full)
+		put(t, dir, name, pack(t, m, torn))
+		if from, _, err := restoreAs(t, dir, fifth, logstream.RestoreOptions{}); from != fifth || err != nil {
+			t.Errorf("%s: with the complete one there: from %q, %v", m, from, err)
+		}
 	}
 }
 

@@ -211,7 +211,7 @@ func TestArchiveIsRecoveredToTheEndThatStatusTells(t *testing.T) {
 		t.Fatal(err)
 	}
 	base.SetRecovery(t, pgtest.Recovery{
-		RestoreCommand: fmt.Sprintf(`%s restore-wal -D %s "%%f" "%%p"`, program, dir),
+		RestoreCommand: fmt.Sprintf(`%s restore-wal --partial -D %s "%%f" "%%p"`, program, dir),
 		Settings:       []string{"primary_conninfo = ''", "recovery_target_timeline = 'latest'"},
 	})
 	base.Start(t)
@@ -343,7 +343,7 @@ func TestKilledPgReceivewalsArchiveIsRead(t *testing.T) {
 		for n := last - 1; n <= last; n++ {
 			name := size.FileName(1, n)
 			path := filepath.Join(t.TempDir(), "x")
-			from, err := logstream.RestoreWAL(t.Context(), dir, name, path)
+			from, err := logstream.RestoreWAL(t.Context(), dir, name, path, logstream.RestoreOptions{Partial: true})
 			if err != nil || from == "" {
 				t.Errorf("%s %s: from %q, %v", codec, name, from, err)
 				continue

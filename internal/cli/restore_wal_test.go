@@ -52,7 +52,7 @@ func TestRestoreWALsExitCodesAreWhatAServerExpects(t *testing.T) {
 	if ExitFault <= 125 || ExitFault > 255 {
 		t.Errorf("the code for a fault is %d", ExitFault)
 	}
-	_, err := logstream.RestoreWAL(ended, dir, "00000002.history", target)
+	_, err := logstream.RestoreWAL(ended, dir, "00000002.history", target, logstream.RestoreOptions{})
 	if got := exitCode(&faultError{err}); got != 143 {
 		t.Errorf("ended by SIGTERM: exit code %d, %v", got, err)
 	}

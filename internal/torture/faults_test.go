@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -57,6 +58,7 @@ var faults = []*fault{
 	{name: "server fast shutdown, got over", applies: resumes, harmless: true, run: endedAndStarted(pgtest.Fast)},
 	{name: "another server on the same timeline at reconnect", applies: resumes, code: 1, fatal: true, mayMiss: true,
 		says: []string{"wal differs", "does not continue"}, run: anotherServer},
+	{name: "another run in the same directory", applies: writesAnew, harmless: true, run: anotherRun},
 	{name: "disk full for a moment, got over", applies: keepsOn, harmless: true, run: onDisk("full-once", func(m measures) int64 { return m.bytes })},
 	{name: "disk full", applies: writesAnew, code: 1, fatal: true, tidy: true, says: []string{"no space left on device"},
 		run: onDisk("full", func(m measures) int64 { return m.bytes })},
@@ -172,6 +174,24 @@ func anotherServer(b *bed, r *rand.Rand) *process {
 	case <-p.ended:
 	}
 	return p
+}
+
+// anotherRun starts the operation twice, with the same directory. One of them
+// gets it, and the other one leaves that alone.
+func anotherRun(b *bed, r *rand.Rand) *process {
+	first := b.start("none 0")
+	first.sleep(moment(b, r))
+	second := b.start("none 0")
+	first.wait()
+	second.wait()
+	winner, loser := first, second
+	if first.code != 0 {
+		winner, loser = second, first
+	}
+	if said := loser.said.String(); loser.code != 1 || !strings.Contains(said, b.dir()) {
+		b.t.Errorf("the other run: exit code %d, want 1 and a word of the directory:\n%s", loser.code, said)
+	}
+	return winner
 }
 
 func restart(b *bed) { b.cluster.Start(b.t) }

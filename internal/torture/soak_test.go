@@ -120,7 +120,7 @@ func TestSoak(t *testing.T) {
 	pgtest.GiveToServer(t, root)
 	restored := pgtest.OpenDataDir(t, primary.Server, base)
 	restored.SetRecovery(t, pgtest.Recovery{
-		RestoreCommand: fmt.Sprintf(`%s='none 0 /nowhere' %s restore-wal -D %s "%%f" "%%p"`, diskVariable, program, archive),
+		RestoreCommand: fmt.Sprintf(`%s='none 0 /nowhere' %s restore-wal --partial -D %s "%%f" "%%p"`, diskVariable, program, archive),
 		Settings:       []string{"recovery_target_timeline = 'latest'"},
 	})
 	restored.Start(t)
