@@ -126,7 +126,7 @@ const (
 	anchor = 1234567.0
 
 	// A server keeps all of the data in one disk sector of 512 bytes. The
-	// releases so far have the CRC at 280 to 292.
+	// releases so far have the CRC at 280 to 308.
 	firstCRC, maxData = 256, 512
 	minAnchor         = 128
 )
