@@ -31,6 +31,7 @@ func (r *Receiver) leaveGap(ctx context.Context) State {
 	}
 	config := r.conn.Pin(r.config)
 	r.disconnect()
+	r.walk = nil // the list of servers begins anew
 	first, err := r.firstOnServer(ctx, config, missing)
 	if err != nil {
 		return r.retry(err)
