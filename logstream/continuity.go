@@ -101,7 +101,7 @@ func (c *continuity) take(at Position, data []byte) (n int, err error) {
 	c.next = at.LSN + LSN(n)
 	if !c.told && c.size.Offset(at.LSN) == 0 && n >= 64 && !c.chain.Known() {
 		c.told = true
-		c.log.Warn("WAL is of an unknown format, its records are not checked", "position", at.String())
+		c.log.Info("WAL is of an unknown format, its records are not checked", "position", at.String())
 	}
 	if c.size.Offset(at.LSN+LSN(n)) == 0 && n > 0 {
 		c.leave()

@@ -266,7 +266,9 @@ func (r *Receiver) ensureHistory(ctx context.Context, t TimelineID) error {
 // stream runs one session.
 func (r *Receiver) stream(ctx context.Context) State {
 	pos := r.cursor.pos
-	r.log.Debug("starting log streaming", "position", pos.String())
+	if !r.without { // it was said before
+		r.log.Debug("starting log streaming", "position", pos.String())
+	}
 	if r.atStop(pos) {
 		r.log.Debug("stopped log streaming", "position", pos.String())
 		return r.stopHere()

@@ -126,7 +126,7 @@ func TestStandbyGetsNoPartialSegmentAndARecoveryThatAsksForItDoes(t *testing.T) 
 	}
 }
 
-const recoveryTime = time.Minute
+const recoveryTime = 5 * time.Minute
 
 // waitUntil waits until something holds.
 func waitUntil(t *testing.T, what string, holds func() bool) {

@@ -97,6 +97,7 @@ var ErrTooShort = errors.New("file is too short")
 //	  A  the number 1234567.0             float64
 //	 +8  block size, +12 blocks of a relation's file, +16 block size of the log,
 //	+20  size of a log segment, …, +44 version of the page checksums: uint32
+//	     (from release 19 on, the last three are 4 bytes later)
 //	  …
 //	  C  CRC-32C of everything before     uint32
 const (
@@ -116,13 +117,16 @@ const (
 
 	// version11 is the first without the checkpoint before the latest.
 	version11 = 1100
+	// version19 is the first with the pages of an SLRU segment after the blocks
+	// of a relation's file.
+	version19 = 1900
 
 	// anchor is the number with which a server makes sure of its machine's
 	// floating-point format.
 	anchor = 1234567.0
 
 	// A server keeps all of the data in one disk sector of 512 bytes. The
-	// releases so far have the CRC at 280 to 292.
+	// releases so far have the CRC at 280 to 308.
 	firstCRC, maxData = 256, 512
 	minAnchor         = 128
 )
@@ -182,6 +186,9 @@ func Parse(b []byte) (Control, error) {
 	}
 	c.BlockSize = order.Uint32(b[at+offBlockSize:])
 	c.SegmentBlocks = order.Uint32(b[at+offSegmentBlocks:])
+	if c.Version >= version19 {
+		at += 4
+	}
 	c.WALSegmentSize = order.Uint32(b[at+offWALSegmentSize:])
 	c.ChecksumVersion = order.Uint32(b[at+offChecksumVersion:])
 	return c, nil
@@ -203,7 +210,7 @@ func findCRC(b []byte) (at int, ok bool) {
 }
 
 func findAnchor(b []byte) (at int, ok bool) {
-	for at = minAnchor; at+offChecksumVersion+4 <= len(b); at += 8 {
+	for at = minAnchor; at+offChecksumVersion+8 <= len(b); at += 8 {
 		if binary.NativeEndian.Uint64(b[at:]) == math.Float64bits(anchor) {
 			return at, true
 		}

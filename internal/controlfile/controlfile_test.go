@@ -86,7 +86,7 @@ func TestEveryFlippedBitIsNoticed(t *testing.T) {
 		content[bit/8] ^= 1 << (bit % 8)
 	}
 	// All but the zeros after the checksum.
-	if noticed < 280*8 || noticed > 300*8 {
+	if noticed < 280*8 || noticed > 320*8 {
 		t.Errorf("%d flipped bits noticed", noticed)
 	}
 }

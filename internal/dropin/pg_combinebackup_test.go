@@ -121,7 +121,7 @@ func combinesOtherwise(t *testing.T, b *bed, dir string) {
 		"-o out -T DIR/two.space=DIR/another full one two": "pg_combinebackup: error: directory \"DIR/another\" exists but is not empty\n",
 		// Nothing is written into an input, or from one tablespace into the data directory.
 		"-o full/out -T DIR/two.space=DIR/new full one two": "pg_combinebackup: error: directory \"full/out\" lies in an input, \"full\"\n",
-		"-o out -T DIR/two.space=DIR/out/x full one two":    "pg_combinebackup: error: tablespace directory \"out/x\" lies in the output directory\n",
+		"-o out -T DIR/two.space=DIR/out/x full one two":    "pg_combinebackup: error: tablespace directory \"out/x\" lies in the output directory \"out\"\n",
 	} {
 		got := b.run(t, b.ours, dir, words(line)...)
 		if got.code != 1 || got.out != "" || got.errors != want {

@@ -198,6 +198,7 @@ func (s *receiverSays) translations() map[string]translation {
 	}
 	starting, stopped := at("starting log streaming at %s (timeline %s)"), at("stopped log streaming at %s (timeline %s)")
 	return map[string]translation{
+		"the server no longer has the segment before, which could be compared": func(*program, slog.Record, map[string]string) {},
 		"starting log streaming": func(p *program, r slog.Record, a map[string]string) {
 			if !s.followed() { // the tool goes on, and does not start
 				starting(p, r, a)
