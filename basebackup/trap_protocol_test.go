@@ -242,7 +242,7 @@ func TestListOfTablespacesThatIsNone(t *testing.T) {
 		"over its WAL":          {[][]any{{16385, "$/made/data/pg_wal", 1}, {nil, nil, 1}}, "lies in"},
 		"somebody's directory":  {[][]any{{16385, "$/beside", 1}, {nil, nil, 1}}, "not empty"},
 		"somebody's file":       {[][]any{{16385, "$/evil", 1}, {nil, nil, 1}}, "evil"},
-		"below a file":          {[][]any{{16385, "$/evil/below", 1}, {nil, nil, 1}}, "evil"},
+		"below a file":          {[][]any{{16385, "$/evil/below", 1}, {nil, nil, 1}}, "directory of tablespace 16385: not a directory"},
 		"root":                  {[][]any{{16385, "/", 1}, {nil, nil, 1}}, "lies in"},
 		"two in one place":      {[][]any{{16385, "$/space", 1}, {16386, "$/space/", 1}, {nil, nil, 1}}, "would both be put"},
 		"one in another":        {[][]any{{16385, "$/space", 1}, {16386, "$/space/in", 1}, {nil, nil, 1}}, ""},

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings real PostgreSQL servers to .cache/postgres/<major> for the tests.
 #
-#   scripts/postgres.sh            the releases that the tests run against: 14 to 19
+#   scripts/postgres.sh            the releases that the tests run against, and 19
 #   scripts/postgres.sh 10 16      these releases
 #   scripts/postgres.sh all        every release that exists for this machine
 #   scripts/postgres.sh debian     the distribution's server and client programs,

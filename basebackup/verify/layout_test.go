@@ -49,7 +49,7 @@ func TestThatADirectoryIsMissing(t *testing.T) {
 		c.Start(t)
 		root := pgtest.TempDir(t)
 		good := filepath.Join(root, "good")
-		out, err := exec.CommandContext(t.Context(), pgtest.ClientTool(t, 18, "pg_basebackup"), "-D", good, "-d", c.ConnString(), "-c", "fast", "-N").CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), pgtest.ClientTool(t, max(18, s.Major), "pg_basebackup"), "-D", good, "-d", c.ConnString(), "-c", "fast", "-N").CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}

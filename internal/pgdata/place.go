@@ -84,9 +84,6 @@ func find(path string) (*place, error) {
 		real, err = filepath.EvalSymlinks(path)
 	}
 	if err != nil {
-		if named := (*fs.PathError)(nil); !errors.As(err, &named) {
-			err = &fs.PathError{Op: "lstat", Path: path, Err: err} // EvalSymlinks names no file where it finds one above
-		}
 		return nil, err
 	}
 	for dir := real; ; dir = filepath.Dir(dir) {

@@ -33,7 +33,7 @@ const (
 	// PATH is. They are looked at before all others.
 	EnvBin = "PGBRAID_PG_BIN"
 	// EnvVersions lists the major releases to test against, separated by
-	// spaces or commas. Unset, it means 14 to 19.
+	// spaces or commas. Unset, it means 14 to 18.
 	EnvVersions = "PGBRAID_TEST_VERSIONS"
 	// EnvDir is where the clusters are made, instead of the directory for
 	// temporary files. One in memory, such as /dev/shm, is faster.
@@ -73,7 +73,7 @@ func Versions(t testing.TB) []int {
 	t.Helper()
 	text := os.Getenv(EnvVersions)
 	if text == "" {
-		return []int{14, 15, 16, 17, 18, 19}
+		return []int{14, 15, 16, 17, 18}
 	}
 	var majors []int
 	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == ',' }) {
