@@ -13,34 +13,75 @@ import (
 // second.
 type gap struct{ from, to Position }
 
+// gapEnd is where a server has WAL again after a gap.
+type gapEnd struct {
+	first   SegmentNumber // 0: nowhere
+	server  identity
+	history History
+}
+
 // leaveGap goes on after WAL that is nowhere to be had, at the first segment
-// that the server has, or the archive where that has an earlier one.
+// that a server of the list has, or the archive where that has an earlier one.
 func (r *Receiver) leaveGap(ctx context.Context) State {
-	missing := r.options.SegmentSize.Segment(r.cursor.pos.LSN)
-	if err := r.connect(ctx); err != nil {
-		return r.retry(err)
+	before := r.cursor.pos
+	missing := r.options.SegmentSize.Segment(before.LSN)
+	var end gapEnd
+	for more := true; more; {
+		if err := r.connect(ctx); err != nil && end.first == 0 {
+			return r.retry(err)
+		} else if err != nil {
+			break
+		}
+		walk := r.walk
+		next, first, err := r.askForGap(ctx, missing)
+		if r.cursor.pos != before {
+			if err != nil {
+				return r.retry(err)
+			}
+			return next // the stream goes on elsewhere: perhaps nothing is missing there
+		}
+		r.disconnect()
+		if err != nil {
+			walk.Reject(err)
+		} else if end.first == 0 || first < end.first {
+			end = gapEnd{first, r.server, r.history}
+		}
+		if more = walk.More(); !more {
+			r.walk, r.server.address = nil, ""
+			if end.first == 0 {
+				return r.retry(walk.Err())
+			}
+		}
 	}
+	r.server, r.history = end.server, end.history
+	return r.goOnAfterGap(ctx, missing, end.first)
+}
+
+// askForGap asks the server that is connected to for the first segment that it
+// has after one that is missing. Where its history moves the stream, next is
+// what follows.
+func (r *Receiver) askForGap(ctx context.Context, missing SegmentNumber) (next State, first SegmentNumber, err error) {
 	if err := r.identify(ctx); err != nil {
-		return r.retry(err)
+		return Stopped, 0, err
 	}
 	before := r.cursor.pos
-	if next, err := r.checkHistory(ctx); err != nil {
-		return r.retry(err)
-	} else if r.cursor.pos != before {
-		return next // the stream goes on elsewhere: perhaps nothing is missing there
+	next, err = r.checkHistory(ctx)
+	if err != nil || r.cursor.pos != before {
+		return next, 0, err
 	}
 	config := r.conn.Pin(r.config)
 	r.disconnect()
-	r.walk = nil // the list of servers begins anew
-	first, err := r.firstOnServer(ctx, config, missing)
-	if err != nil {
-		return r.retry(err)
+	first, err = r.firstOnServer(ctx, config, missing)
+	if err == nil && first <= missing {
+		err = fmt.Errorf("no position to go on from after the gap at %s: the server is at %s: %w", before, r.server.position, r.failure)
 	}
-	if first <= missing {
-		r.failure = fmt.Errorf("no position to go on from after the gap at %s: %w", before, r.failure)
-		return Stopped
-	}
-	for n := missing + 1; r.options.Archive != "" && n < first && !r.atStop(before); n++ {
+	return next, first, err
+}
+
+// goOnAfterGap goes on at a segment, or at the first one before it that the
+// archive has.
+func (r *Receiver) goOnAfterGap(ctx context.Context, missing, first SegmentNumber) State {
+	for n := missing + 1; r.options.Archive != "" && n < first && !r.atStop(r.cursor.pos); n++ {
 		t, found, err := r.fetchSegment(ctx, n)
 		if err != nil {
 			return r.retry(err)

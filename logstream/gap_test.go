@@ -3,6 +3,7 @@ package logstream_test
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pgbraid/pgbraid/internal/durable"
 	"github.com/pgbraid/pgbraid/internal/pgtest"
 	"github.com/pgbraid/pgbraid/internal/pgtest/walsender"
@@ -318,6 +320,47 @@ func TestGapThatGrowsWhileItsEndIsLookedForIsOne(t *testing.T) {
 	}
 	if s := b.Status(); s.Gaps != 1 || asked != 2 {
 		t.Errorf("%d gaps, want 1; asked %d times for where it first ended, want 2", s.Gaps, asked)
+	}
+}
+
+// listOf leads to several scripted servers.
+func listOf(t *testing.T, beds ...*scripted) *pgconn.Config {
+	t.Helper()
+	var hosts, ports []string
+	for _, b := range beds {
+		c := b.config()
+		hosts, ports = append(hosts, c.Host), append(ports, fmt.Sprint(c.Port))
+	}
+	config, err := pgconn.ParseConfig("host=" + strings.Join(hosts, ",") + " port=" + strings.Join(ports, ",") + " user=postgres dbname=postgres sslmode=disable replication=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+// Of several servers the one counts that has the most.
+func TestGapEndsWhereAnyServerHasWALAgain(t *testing.T) {
+	t.Parallel()
+	for _, most := range []int{0, 1} {
+		t.Run(fmt.Sprint(most), func(t *testing.T) {
+			t.Parallel()
+			beds := [2]*scripted{}
+			for i := range beds {
+				beds[i] = script(t, 12, func(_ *walsender.Options, _ *logstream.DirOptions, o *logstream.Options) { o.AllowGap = true })
+				beds[i].wal.Remove(walsender.LSN(origin + 8*mb))
+			}
+			beds[most].wal.Remove(walsender.LSN(origin + 5*mb))
+			b := beds[0]
+			b.Receiver = logstream.NewReceiver(listOf(t, beds[0], beds[1]), logstream.Options{
+				AllowGap: true, GiveUpAfter: -1, SegmentSize: b.size, Store: b.store,
+				Logger: slog.New(slog.NewTextHandler(scriptLog{t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+			})
+			b.mustReceive(at(1, origin), at(1, origin+12*mb))
+			b.holds(1, origin+5*mb, origin+12*mb, false)
+			if s := b.Status(); s.Gaps != 1 {
+				t.Errorf("%d gaps, want 1", s.Gaps)
+			}
+		})
 	}
 }
 

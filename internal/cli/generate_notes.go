@@ -65,8 +65,10 @@ var manualNotes = map[string]clidoc.Notes{
 		},
 	},
 	"restore-wal": {Examples: []clidoc.Example{
-		{What: "In postgresql.conf of the server that is to recover:",
+		{What: "In postgresql.conf of a standby:",
 			Line: "restore_command = 'pgbraid restore-wal -D /srv/wal \"%f\" \"%p\"'"},
+		{What: "In that of a server that is to recover to the end of the archive:",
+			Line: "restore_command = 'pgbraid restore-wal --partial -D /srv/wal \"%f\" \"%p\"'"},
 	}},
 	"status": {Examples: []clidoc.Example{
 		{What: "Read every segment, and fail if anything is missing:",

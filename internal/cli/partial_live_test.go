@@ -28,7 +28,7 @@ func TestStandbyGetsNoPartialSegmentAndARecoveryThatAsksForItDoes(t *testing.T) 
 	p := server.Init(t, pgtest.SegmentSize(1), pgtest.Config("wal_keep_size = '1GB'", "checkpoint_timeout = '1h'", "autovacuum = off"))
 	p.Start(t)
 	p.SQL(t, "CREATE TABLE t (n int)")
-	receive := func() {
+	receive := func(dir string) {
 		t.Helper()
 		end := p.CurrentLSN(t)
 		p.SQL(t, "SELECT pg_create_restore_point('behind')")
@@ -37,7 +37,7 @@ func TestStandbyGetsNoPartialSegmentAndARecoveryThatAsksForItDoes(t *testing.T) 
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
-	receive() // the log begins before the copies
+	receive(dir) // the log begins before the copies
 	// What a standby does after each piece of WAL that it got from an archive.
 	standby := pgtest.NewStandby(t, p, pgtest.Config("archive_mode = always", "archive_command = 'cp %p "+archived+"/%f'", "wal_retrieve_retry_interval = '200ms'"))
 	bases := map[bool]*pgtest.Cluster{false: pgtest.NewStandby(t, p), true: pgtest.NewStandby(t, p)}
@@ -48,7 +48,7 @@ func TestStandbyGetsNoPartialSegmentAndARecoveryThatAsksForItDoes(t *testing.T) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	receive()
+	receive(dir)
 	partial := size.FileName(1, size.Segment(end))
 	if _, err := os.Stat(filepath.Join(dir, partial+logstream.PartialSuffix)); err != nil {
 		t.Fatal(err)
@@ -101,8 +101,19 @@ func TestStandbyGetsNoPartialSegmentAndARecoveryThatAsksForItDoes(t *testing.T) 
 	// Once it is complete the standby gets it, and archives it as it is.
 	p.SwitchWAL(t)
 	p.SQL(t, "INSERT INTO t SELECT generate_series(1501, 2000)")
-	receive()
-	pgtest.GiveToServer(t, dir)
+	// The standby must never find a file that it may not read.
+	next := pgtest.TempDir(t)
+	for _, name := range []string{size.FileName(1, size.Segment(end)-1), partial + logstream.PartialSuffix} {
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		if err := errors.Join(err, os.WriteFile(filepath.Join(next, name), content, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	receive(next)
+	pgtest.GiveToServer(t, next)
+	if err := os.Rename(filepath.Join(next, partial), filepath.Join(dir, partial)); err != nil {
+		t.Fatal(err)
+	}
 	waitUntil(t, "the standby to archive "+partial, func() bool { _, err := os.Stat(filepath.Join(archived, partial)); return err == nil })
 	standby.WaitFor(t, "SELECT count(*) FROM t", "1500", recoveryTime)
 	got, err := os.ReadFile(filepath.Join(archived, partial))

@@ -58,6 +58,8 @@ var faults = []*fault{
 	{name: "server fast shutdown, got over", applies: resumes, harmless: true, run: endedAndStarted(pgtest.Fast)},
 	{name: "another server on the same timeline at reconnect", applies: resumes, code: 1, fatal: true, mayMiss: true,
 		says: []string{"wal differs", "does not continue"}, run: anotherServer},
+	{name: "a standby that is behind is promoted, got over", applies: resumes, harmless: true, run: promotedBehind,
+		after: func(b *bed) { b.undo() }},
 	{name: "another run in the same directory", applies: writesAnew, harmless: true, run: anotherRun},
 	{name: "disk full for a moment, got over", applies: keepsOn, harmless: true, run: onDisk("full-once", func(m measures) int64 { return m.bytes })},
 	{name: "disk full", applies: writesAnew, code: 1, fatal: true, tidy: true, says: []string{"no space left on device"},

@@ -99,7 +99,8 @@ type bed struct {
 	end     string          // for receive: where it ends
 	clean   measures
 	run     int
-	listed  bool // the server itself comes after the proxy in the list of hosts
+	undo    func() // what a fault did to the bed
+	listed  bool   // the server itself comes after the proxy in the list of hosts
 }
 
 // measures are those of a run without a fault.
