@@ -74,6 +74,7 @@ func (n *narrator) translations() map[string]translation {
 		"not removed at user's request":              func(_ *program, _ slog.Record, a map[string]string) { n.left(a["directory"]) },
 		"no tablespace lies where this mapping says": silent,
 		"free space":                                 silent,
+		"free space is not looked at: no estimate of the size was asked for":   silent,
 		"WAL is of an unknown format, its records are not checked":             silent,
 		"the server no longer has the segment before, which could be compared": silent,
 		"starting log streaming":                     silent,
