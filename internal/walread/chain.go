@@ -250,14 +250,9 @@ func (c *Chain) checkPage(h PageHeader, at uint64, segment bool) *fault {
 		return faultf(BadPage, at, "timeline %d, want at most %d", h.Timeline, c.maxTimeline)
 	case !segment:
 		return nil
-	case c.systemID != 0 && h.SystemID != c.systemID:
-		return faultf(BadPage, at, "system identifier %d, want %d", h.SystemID, c.systemID)
-	case uint64(h.SegmentSize) != c.segmentSize:
-		return faultf(BadPage, at, "segment size %d, want %d", h.SegmentSize, c.segmentSize)
-	case !validPageSize(h.PageSize):
-		return faultf(BadPage, at, "page size %d", h.PageSize)
-	case c.pageSize != 0 && uint64(h.PageSize) != c.pageSize:
-		return faultf(BadPage, at, "page size %d, want %d", h.PageSize, c.pageSize)
+	}
+	if f := h.checkLong(at, c.systemID, c.segmentSize, c.pageSize); f != nil {
+		return f
 	}
 	c.systemID = h.SystemID
 	return nil

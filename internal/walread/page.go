@@ -155,17 +155,24 @@ func (r *Reader) check(b []byte, at uint64) (PageHeader, *fault) {
 }
 
 func (r *Reader) checkLong(h PageHeader, b []byte, at uint64) *fault {
-	switch {
-	case len(b) < longHeaderSize:
+	if len(b) < longHeaderSize {
 		return &fault{reason: SourceEnd, at: at + uint64(len(b))}
-	case r.systemID != 0 && h.SystemID != r.systemID:
-		return faultf(BadPage, at, "system identifier %d, want %d", h.SystemID, r.systemID)
-	case uint64(h.SegmentSize) != r.segmentSize:
-		return faultf(BadPage, at, "segment size %d, want %d", h.SegmentSize, r.segmentSize)
+	}
+	return h.checkLong(at, r.systemID, r.segmentSize, r.pageSize)
+}
+
+// checkLong holds what only a long header has against what is known; 0 is not
+// known.
+func (h PageHeader) checkLong(at, systemID, segmentSize, pageSize uint64) *fault {
+	switch {
+	case systemID != 0 && h.SystemID != systemID:
+		return faultf(BadPage, at, "system identifier %d, want %d", h.SystemID, systemID)
+	case uint64(h.SegmentSize) != segmentSize:
+		return faultf(BadPage, at, "segment size %d, want %d", h.SegmentSize, segmentSize)
 	case !validPageSize(h.PageSize):
 		return faultf(BadPage, at, "page size %d", h.PageSize)
-	case r.pageSize != 0 && uint64(h.PageSize) != r.pageSize:
-		return faultf(BadPage, at, "page size %d, want %d", h.PageSize, r.pageSize)
+	case pageSize != 0 && uint64(h.PageSize) != pageSize:
+		return faultf(BadPage, at, "page size %d, want %d", h.PageSize, pageSize)
 	}
 	return nil
 }
