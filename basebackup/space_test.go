@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/pgbraid/pgbraid/basebackup"
@@ -67,10 +68,10 @@ func TestBackupThatDoesNotFitIsRefusedBeforeItsFirstByte(t *testing.T) {
 					disk := pgtest.TempDir(t)
 					pgtest.Mount(t, disk, "-t", "tmpfs", "-o", fmt.Sprintf("size=%d", test.size), "none")
 					test.set(&c.options, disk)
-					var written int64
+					var written atomic.Int64 // the WAL comes alongside
 					stop := durable.Watch(disk, func(change durable.Change) (int, error) {
 						if change.Op == durable.OpWrite {
-							written += int64(len(change.Data))
+							written.Add(int64(len(change.Data)))
 						}
 						return len(change.Data), nil
 					})
@@ -87,8 +88,8 @@ func TestBackupThatDoesNotFitIsRefusedBeforeItsFirstByte(t *testing.T) {
 						t.Fatalf("error is %v", err)
 					}
 					mustContain(t, "error", err.Error(), fmt.Sprint(shortage.Need), fmt.Sprint(shortage.Free))
-					if written > 0 {
-						t.Errorf("%d bytes were written", written)
+					if n := written.Load(); n > 0 {
+						t.Errorf("%d bytes were written", n)
 					}
 					if left, err := os.ReadDir(disk); err != nil || len(left) > 0 {
 						t.Errorf("left behind: %v, %v", left, err)
